@@ -1,0 +1,1 @@
+"""The contract that the API and the workers share: jobs, their ledger, their images, their keys."""

@@ -1,0 +1,1 @@
+"""What users touch: the `llava-jobs` command."""

@@ -1,0 +1,50 @@
+"""What happens to jobs, heard as it happens; hearing is best effort, the ledger is the truth."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import redis
+import structlog
+
+from jobs.ledger import CHANGES
+
+_log = structlog.get_logger()
+
+
+class Changes:
+    """A thread that calls ``heard(job id, status or "cancel")`` at every change of any job."""
+
+    def __init__(self, client: redis.Redis, heard: Callable[[str, str], None]) -> None:
+        self._client = client
+        self._heard = heard
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="changes", daemon=True)
+
+    def start(self) -> None:
+        """Begin to listen in the background."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout=15)
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            try:
+                self._listen()
+            except redis.RedisError as error:
+                _log.warning("changes_not_heard", error=type(error).__name__)
+                self._stop.wait(0.5)
+
+    def _listen(self) -> None:
+        with self._client.pubsub(ignore_subscribe_messages=True) as channel:
+            channel.subscribe(CHANGES)
+            while not self._stop.is_set():
+                message = channel.get_message(timeout=1.0)
+                if message:
+                    job_id, word = message["data"].decode().split(" ", 1)
+                    self._heard(job_id, word)

@@ -1,0 +1,115 @@
+"""Errors as data: every failure a caller can meet has a stable code, a status and a cure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class JobsError(Exception):
+    """Raised when a request or a job cannot go on, for a reason its caller can be told.
+
+    ``code`` is stable and documented in docs/api.md; ``status`` is the HTTP status that tells it;
+    ``param`` names the field at fault; ``retry_after`` is in seconds. The message gives cause and
+    cure, and holds nothing of a question, an answer or a picture.
+    """
+
+    code = "internal_error"
+    status = 500
+    title = "Something went wrong on our side"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str | None = None,
+        param: str | None = None,
+        retry_after: int | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.code = code or self.code
+        self.param = param
+        self.retry_after = retry_after
+
+
+class InvalidRequest(JobsError):
+    """Raised when a field of a request is missing, unknown or out of range."""
+
+    code = "invalid_request"
+    status = 422
+    title = "The request cannot be taken as it is"
+
+
+class MalformedRequest(InvalidRequest):
+    """Raised when a request body cannot be read at all."""
+
+    code = "malformed_request"
+    status = 400
+    title = "The request cannot be read"
+
+
+class Unauthorized(JobsError):
+    """Raised when a request carries no key, or one that is unknown, revoked or expired."""
+
+    code = "invalid_api_key"
+    status = 401
+    title = "No valid API key"
+
+
+class NotFound(JobsError):
+    """Raised when a thing does not exist, or belongs to another tenant."""
+
+    code = "not_found"
+    status = 404
+    title = "Not found"
+
+
+class IdempotencyMismatch(JobsError):
+    """Raised when an idempotency key comes back with another body."""
+
+    code = "idempotency_mismatch"
+    status = 422
+    title = "This idempotency key was used with another request"
+
+
+class TenantQueueFull(JobsError):
+    """Raised when a tenant has as many queued jobs as it may have."""
+
+    code = "tenant_queue_full"
+    status = 429
+    title = "Your queue is full"
+
+
+class LedgerFull(JobsError):
+    """Raised when the ledger holds as many queued jobs, or bytes, as it may hold."""
+
+    code = "ledger_full"
+    status = 503
+    title = "The queue is full"
+
+
+class StoreUnavailable(JobsError):
+    """Raised when the store cannot be reached, or cannot promise that a job is on disk."""
+
+    code = "store_unavailable"
+    status = 503
+    title = "The store is not available"
+
+
+class ImageMissing(InvalidRequest):
+    """Raised when a job names a picture that is not kept, or no longer."""
+
+    code = "image_missing"
+    title = "A picture is no longer kept"
+
+
+class ConfigurationError(JobsError):
+    """Raised when a setting, a file or the store is set up in a way that cannot work."""
+
+    code = "configuration_error"
+    title = "The configuration cannot work"
+
+
+def as_data(code: str, message: str) -> dict[str, Any]:
+    """Return a failure as a job stores it: ``{"code": ..., "message": ...}``."""
+    return {"code": code, "message": message}

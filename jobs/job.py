@@ -1,0 +1,252 @@
+"""A job: what was asked, where it stands, and how it ended."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+RECORD_VERSION = 1
+
+
+class Status(StrEnum):
+    """The five states of a job; docs/architecture.md draws the ways between them."""
+
+    QUEUED = "queued"
+    """Accepted and on disk; waits for a worker, or for another try."""
+    PROCESSING = "processing"
+    """Held by one worker under a lease."""
+    SUCCEEDED = "succeeded"
+    """Answered. Final."""
+    FAILED = "failed"
+    """Ended without an answer; `error` and `status_reason` say why. Final."""
+    CANCELED = "canceled"
+    """Stopped on request. Final."""
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether a job in this state never changes again."""
+        return self in {Status.SUCCEEDED, Status.FAILED, Status.CANCELED}
+
+
+class Reason(StrEnum):
+    """Why a job ended as it did, where its state alone does not say."""
+
+    DEADLINE = "deadline"
+    EXPIRED = "expired"
+    POISON = "poison"
+    SUPERSEDED = "superseded"
+    REFUSED = "refused"
+    ERROR = "error"
+    CANCELED = "canceled"
+
+
+class Priority(StrEnum):
+    """The class a job waits in; claims are shared 8 : 3 : 1 between classes that wait."""
+
+    HIGH = "high"
+    NORMAL = "normal"
+    LOW = "low"
+
+
+@dataclass(frozen=True)
+class ImagePart:
+    """A picture within a turn, by the digest of its canonical bytes; sizes in pixels."""
+
+    digest: str
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One turn of a conversation; its parts are texts and pictures in reading order."""
+
+    role: str
+    parts: tuple[str | ImagePart, ...]
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """The turns that a job answers; the last is the user's."""
+
+    turns: tuple[Turn, ...]
+
+    @property
+    def images(self) -> tuple[ImagePart, ...]:
+        """All pictures, in the order in which the model sees them."""
+        return tuple(p for t in self.turns for p in t.parts if isinstance(p, ImagePart))
+
+    @property
+    def question(self) -> str:
+        """The text of the last user turn."""
+        return "\n".join(p for p in self.turns[-1].parts if isinstance(p, str))
+
+    def to_data(self) -> list[dict[str, Any]]:
+        """Return the turns as JSON data: ``[{"role", "parts": [text | {"digest", ...}]}]``."""
+        return [
+            {"role": t.role, "parts": [p if isinstance(p, str) else vars(p) for p in t.parts]}
+            for t in self.turns
+        ]
+
+    @classmethod
+    def from_data(cls, data: list[dict[str, Any]]) -> Conversation:
+        """Read what ``to_data`` wrote."""
+        return cls(
+            tuple(
+                Turn(
+                    t["role"],
+                    tuple(p if isinstance(p, str) else ImagePart(**p) for p in t["parts"]),
+                )
+                for t in data
+            )
+        )
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """How an answer is generated."""
+
+    max_new_tokens: int = 256
+    temperature: float = 0.0
+    top_p: float = 1.0
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A job before it is accepted: everything that its submitter decides."""
+
+    tenant: str
+    model: str
+    conversation: Conversation
+    parameters: Parameters = field(default_factory=Parameters)
+    priority: Priority = Priority.NORMAL
+    deadline_ms: int | None = None
+    """Milliseconds from acceptance to the moment after which an answer is worthless."""
+    group: str | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    idempotency_key: str | None = None
+    fingerprint: str = ""
+    """Digest of the request body: tells a repeated request from another under the same key."""
+    id: str = field(default_factory=lambda: new_id("job"))
+
+    def request_json(self) -> str:
+        """Return what never changes of a job, as one JSON text."""
+        return json.dumps(
+            {
+                "conversation": self.conversation.to_data(),
+                "parameters": vars(self.parameters),
+                "metadata": dict(self.metadata),
+            },
+            ensure_ascii=False,
+            separators=(",", ":"),
+        )
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One worker's try at a job; times in milliseconds since the epoch."""
+
+    number: int
+    worker: str
+    started_at: int
+    ended_at: int | None = None
+    outcome: str | None = None
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job as the ledger holds it; times in milliseconds since the epoch."""
+
+    id: str
+    tenant: str
+    model: str
+    status: Status
+    reason: Reason | None
+    priority: Priority
+    group: str | None
+    conversation: Conversation
+    parameters: Parameters
+    metadata: Mapping[str, Any]
+    created_at: int
+    started_at: int | None
+    finished_at: int | None
+    expires_at: int | None
+    due_at: int
+    """When the job fails as past its deadline, or as expired."""
+    has_deadline: bool
+    cancel_requested_at: int | None
+    attempts: tuple[Attempt, ...]
+    answer: Mapping[str, Any] | None
+    error: Mapping[str, Any] | None
+    usage: Mapping[str, Any] | None
+    timing: Mapping[str, Any] | None
+    receipt: Mapping[str, Any] | None
+    version: int
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, str]) -> Job:
+        """Read a job from the fields of its hash; unknown fields are of a newer version, and kept out."""
+        request = json.loads(record["request"])
+
+        def number(name: str) -> int | None:
+            return int(record[name]) if record.get(name) else None
+
+        def data(name: str) -> Any:
+            return json.loads(record[name]) if record.get(name) else None
+
+        return cls(
+            id=record["id"],
+            tenant=record["tenant"],
+            model=record["model"],
+            status=Status(record["status"]),
+            reason=Reason(record["reason"]) if record.get("reason") else None,
+            priority=Priority(record["class"]),
+            group=record.get("group") or None,
+            conversation=Conversation.from_data(request["conversation"]),
+            parameters=Parameters(**request["parameters"]),
+            metadata=request["metadata"],
+            created_at=int(record["created"]),
+            started_at=number("started"),
+            finished_at=number("finished"),
+            expires_at=number("expires"),
+            due_at=int(record["due"]),
+            has_deadline=record.get("deadline") == "1",
+            cancel_requested_at=number("cancel_requested"),
+            attempts=tuple(Attempt(**a) for a in data("attempts") or ()),
+            answer=data("answer"),
+            error=data("error"),
+            usage=data("usage"),
+            timing=data("timing"),
+            receipt=data("receipt"),
+            version=int(record["v"]),
+        )
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A job in the hands of one worker, with the fencing token that lets it be finished."""
+
+    job: Job
+    fence: int
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a worker ended a job."""
+
+    status: Status
+    reason: Reason | None = None
+    answer: Mapping[str, Any] | None = None
+    error: Mapping[str, Any] | None = None
+    usage: Mapping[str, Any] | None = None
+    timing: Mapping[str, Any] | None = None
+    receipt: Mapping[str, Any] | None = None
+
+
+def new_id(prefix: str) -> str:
+    """Return ``<prefix>_`` and 128 random bits in hex."""
+    return f"{prefix}_{secrets.token_hex(16)}"

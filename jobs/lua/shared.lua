@@ -1,0 +1,137 @@
+-- Shared by every script of the ledger: keys, the clock, the queues, and the end of a job.
+-- KEYS[1] is the prefix of all keys. ARGV[1] is the time in milliseconds, or 0 for the server's clock.
+-- Redis runs a script as one atomic step, so each state change below is all or nothing.
+
+local prefix = KEYS[1]
+
+local function key(...)
+  return prefix .. table.concat({ ... }, ':')
+end
+
+local now = tonumber(ARGV[1])
+if now == 0 then
+  local time = redis.call('TIME')
+  now = time[1] * 1000 + math.floor(time[2] / 1000)
+end
+
+-- Lua prints large numbers as 1.7e+12; ids and times must stay whole.
+local function whole(number)
+  return string.format('%.0f', number)
+end
+
+local WEIGHTS = { high = 8, normal = 3, low = 1 }
+local CLASSES = { 'high', 'normal', 'low' }
+
+local function read(id)
+  local flat = redis.call('HGETALL', key('job', id))
+  if #flat == 0 then
+    return nil
+  end
+  local job = {}
+  for i = 1, #flat, 2 do
+    job[flat[i]] = flat[i + 1]
+  end
+  return job
+end
+
+local function write(id, fields)
+  local flat = {}
+  for name, value in pairs(fields) do
+    flat[#flat + 1] = name
+    flat[#flat + 1] = tostring(value)
+  end
+  redis.call('HSET', key('job', id), unpack(flat))
+end
+
+local function announce(job, status, reason)
+  redis.call('XADD', key('events', job.tenant), 'MAXLEN', '~', 100000, '*',
+    'job', job.id, 'status', status, 'reason', reason or '', 'at', whole(now))
+  redis.call('PUBLISH', key('changes'), job.id .. ' ' .. status)
+end
+
+-- How many jobs wait, by model and class; suspects count as a class of their own.
+local function count(job, class, by)
+  redis.call('HINCRBY', key('queued', job.model), class, by)
+  redis.call('HINCRBY', key('queued-by-tenant'), job.tenant, by)
+  redis.call('HINCRBY', key('queued-total'), 'jobs', by)
+end
+
+local function enqueue(job)
+  local queue = key('queue', job.model, job.class, job.tenant)
+  redis.call('ZADD', queue, job.seq, job.id)
+  local turns = key('turns', job.model, job.class)
+  -- A tenant that joins stands behind those who wait for their turn already.
+  local turn = redis.call('HGET', key('turn'), job.model .. ':' .. job.class) or 0
+  redis.call('ZADD', turns, 'NX', turn, job.tenant)
+  count(job, job.class, 1)
+  write(job.id, { place = 'queue' })
+end
+
+local function suspect(job)
+  redis.call('ZADD', key('suspects', job.model), job.seq, job.id)
+  count(job, 'suspect', 1)
+  write(job.id, { place = 'suspects' })
+end
+
+local function delay(job, due)
+  redis.call('ZADD', key('delayed'), due, job.id)
+  redis.call('HINCRBY', key('queued-by-tenant'), job.tenant, 1)
+  redis.call('HINCRBY', key('queued-total'), 'jobs', 1)
+  write(job.id, { place = 'delayed' })
+end
+
+-- Takes a queued job out of wherever it waits.
+local function dequeue(job)
+  if job.place == 'queue' then
+    local queue = key('queue', job.model, job.class, job.tenant)
+    redis.call('ZREM', queue, job.id)
+    if redis.call('EXISTS', queue) == 0 then
+      redis.call('ZREM', key('turns', job.model, job.class), job.tenant)
+    end
+    count(job, job.class, -1)
+  elseif job.place == 'suspects' then
+    redis.call('ZREM', key('suspects', job.model), job.id)
+    count(job, 'suspect', -1)
+  else
+    redis.call('ZREM', key('delayed'), job.id)
+    redis.call('HINCRBY', key('queued-by-tenant'), job.tenant, -1)
+    redis.call('HINCRBY', key('queued-total'), 'jobs', -1)
+  end
+  if redis.call('HGET', key('queued-by-tenant'), job.tenant) == '0' then
+    redis.call('HDEL', key('queued-by-tenant'), job.tenant)
+  end
+end
+
+local function let_go(job)
+  redis.call('ZREM', key('leases'), job.id)
+  redis.call('SREM', key('held', job.worker), job.id)
+end
+
+-- The attempts with the last one ended.
+local function ended(job, outcome)
+  local attempts = cjson.decode(job.attempts)
+  attempts[#attempts].ended_at = now
+  attempts[#attempts].outcome = outcome
+  return cjson.encode(attempts)
+end
+
+-- Ends a job for good; `fields` carry what its end brought: reason, answer, error, usage, timing.
+local function finish(job, status, fields)
+  redis.call('ZREM', key('due'), job.id)
+  fields.status = status
+  fields.finished = whole(now)
+  fields.expires = whole(now + job.retention)
+  fields.place = ''
+  write(job.id, fields)
+  redis.call('ZADD', key('retained'), fields.expires, job.id)
+  announce(job, status, fields.reason)
+end
+
+-- A job is in a worker's hands only while it is processing under the worker's own fencing token.
+local function held(id, fence)
+  local job = read(id)
+  if job and job.status == 'processing' and job.fence == fence then
+    return job
+  end
+  return nil
+end

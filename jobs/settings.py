@@ -1,0 +1,134 @@
+"""Every setting: its name, its default and its meaning, in one table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+DEMO_MODEL = "demo"
+
+
+class Settings(BaseSettings):
+    """What can be set, each from the environment variable ``LLAVA_JOBS_<NAME>``."""
+
+    model_config = SettingsConfigDict(env_prefix="LLAVA_JOBS_", frozen=True, extra="ignore")
+
+    redis_url: SecretStr | None = Field(
+        default=None,
+        description="Redis (6.2 or newer) or Valkey to use; unset: the embedded Valkey of `up`",
+    )
+    durability: Literal["disk", "memory"] = Field(
+        default="disk",
+        description="disk: a job is accepted once it is synced to disk; memory: once it is stored",
+    )
+    durability_timeout_ms: int = Field(
+        default=2_000,
+        ge=1,
+        description="how long acceptance waits for the disk before it answers 503",
+    )
+    bootstrap_key: SecretStr | None = Field(
+        default=None, description="the first key, instead of one made and printed at first start"
+    )
+
+    model: str = Field(
+        default=DEMO_MODEL,
+        description="model to serve: `demo`, a folder, or a hub name such as "
+        "llava-hf/llava-v1.6-mistral-7b-hf",
+    )
+    model_name: str | None = Field(
+        default=None, description="name of the model in the API; unset: the last part of `model`"
+    )
+    model_revision: str = Field(
+        default="main", description="revision of a hub model; pin a commit in production"
+    )
+    device: str = Field(default="auto", description="auto, cpu, cuda or cuda:N")
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        default="auto",
+        description="precision of the weights; auto: float32 on CPU, bfloat16 on GPU",
+    )
+    slots: int = Field(
+        default=32, ge=1, le=256, description="jobs that one worker answers at the same time"
+    )
+    preprocess_processes: int = Field(
+        default=0,
+        ge=0,
+        description="processes that prepare pictures in a worker; 0: in its threads",
+    )
+    cache_tokens: int = Field(
+        default=0,
+        ge=0,
+        description="tokens of context that a worker's cache holds over all slots; 0: from the model",
+    )
+    drain_seconds: float = Field(
+        default=25,
+        ge=0,
+        description="on SIGTERM, how long running jobs may take before handed back",
+    )
+
+    lease_ms: int = Field(
+        default=30_000, ge=500, description="a job whose worker is silent for so long is requeued"
+    )
+    renew_ms: int = Field(default=5_000, ge=50, description="how often a worker renews its leases")
+    sweep_ms: int = Field(
+        default=1_000,
+        ge=20,
+        description="how often expired leases, deadlines and hints are checked",
+    )
+    max_attempts: int = Field(
+        default=5, ge=1, description="attempts at a job whose failures are transient"
+    )
+    max_crashes: int = Field(
+        default=3, ge=1, description="crashes that a job may be part of before it fails as poison"
+    )
+    queue_lifetime_s: int = Field(
+        default=86_400, ge=1, description="a job that has not ended after so long fails as expired"
+    )
+    retention_s: int = Field(
+        default=86_400, ge=1, description="how long a finished job and its pictures are kept"
+    )
+    tenant_queue_limit: int = Field(
+        default=100_000, ge=1, description="queued jobs that one tenant may have; above: 429"
+    )
+    queue_limit: int = Field(
+        default=2_000_000, ge=1, description="queued jobs of all tenants together; above: 503"
+    )
+
+    max_body_bytes: int = Field(
+        default=32 * 1024 * 1024, ge=1024, description="largest request body"
+    )
+    max_image_pixels: int = Field(
+        default=50_000_000, ge=256, description="largest picture, in pixels"
+    )
+    max_images: int = Field(default=8, ge=1, description="pictures that one job may carry")
+    max_question_chars: int = Field(
+        default=8_000, ge=1, description="longest text of one turn, in characters"
+    )
+    max_new_tokens_limit: int = Field(
+        default=4_096, ge=1, description="largest max_new_tokens that a job may ask for"
+    )
+    image_processes: int = Field(
+        default=1, ge=1, description="processes in which an API process decodes uploads"
+    )
+    image_timeout_s: float = Field(
+        default=2.0, gt=0, description="time that decoding one upload may take"
+    )
+
+    @property
+    def served_model(self) -> str:
+        """The name under which the API and the ledger know the model."""
+        return self.model_name or Path(self.model).name
+
+    @property
+    def required_redis_url(self) -> str:
+        """The store's URL; raises ConfigurationError where none is set."""
+        from jobs.errors import ConfigurationError
+
+        if self.redis_url is None:
+            raise ConfigurationError(
+                "no store: set LLAVA_JOBS_REDIS_URL to a Redis 6.2+ or Valkey URL, "
+                "or start everything with `llava-jobs up`, which brings its own"
+            )
+        return self.redis_url.get_secret_value()
