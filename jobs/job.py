@@ -189,7 +189,7 @@ class Job:
 
     @classmethod
     def from_record(cls, record: Mapping[str, str]) -> Job:
-        """Read a job from the fields of its hash; unknown fields are of a newer version, and kept out."""
+        """Read a job from the fields of its hash; fields of a newer version are left alone."""
         request = json.loads(record["request"])
 
         def number(name: str) -> int | None:

@@ -38,7 +38,7 @@ class Keys:
     def create(self, tenant: str, secret: str | None = None) -> str:
         """Make a key for a tenant and return it, the only time that it can be seen.
 
-        ``secret`` sets the key instead of drawing one (``lj_<id>_<32 or more letters and digits>``).
+        ``secret`` sets the key (``lj_<id>_<secret>``) instead of drawing one.
         Raises ConfigurationError where its form, or the tenant's name, is another.
         """
         if not TENANT_NAME.fullmatch(tenant):
@@ -49,7 +49,8 @@ class Keys:
         form = _FORM.fullmatch(key)
         if not form:
             raise ConfigurationError(
-                "a key has the form lj_<8 to 32 small letters and digits>_<32 to 128 letters and digits>"
+                "a key has the form lj_<8 to 32 small letters and digits>_"
+                "<32 to 128 letters and digits>"
             )
         with told_plainly(), self._client.pipeline() as pipe:
             pipe.hset(
@@ -82,9 +83,7 @@ class Keys:
                 tenant, digest = self._client.hmget(f"{PREFIX}key:{form[1]}", "tenant", "digest")
             if tenant and digest and hmac.compare_digest(digest.decode(), _digest(key)):
                 return str(tenant.decode())
-        raise Unauthorized(
-            "this API key is unknown or revoked; make one with `llava-jobs keys create`"
-        )
+        raise Unauthorized("this key is unknown or revoked; `llava-jobs keys create` makes one")
 
     def _read(self, key_id: str) -> Key | None:
         tenant, created = self._client.hmget(f"{PREFIX}key:{key_id}", "tenant", "created")

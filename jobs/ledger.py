@@ -98,8 +98,8 @@ class Ledger:
         """Accept a job and return it once it is durable; True where an idempotency key replayed it.
 
         Raises TenantQueueFull, LedgerFull, IdempotencyMismatch, ImageMissing, or StoreUnavailable
-        where the sync to disk was not confirmed in time (the job may run all the same; a retry under
-        the same idempotency key finds it).
+        where the sync to disk was not confirmed in time (the job may run all the same; a retry
+        under the same idempotency key finds it).
         """
         limits = self._limits
         due = min(draft.deadline_ms or limits.queue_lifetime, limits.queue_lifetime)
@@ -203,11 +203,11 @@ class Ledger:
         return self.get(tenant, job_id)
 
     def sweep(self, at_most: int = 200) -> Sweep:
-        """Repair what time has done to at most ``at_most`` jobs of each kind. Safe to run anywhere."""
+        """Repair what time has done, to at most ``at_most`` jobs of each kind; safe anywhere."""
         return Sweep(*self._run("sweep", self._limits.crashes, at_most))
 
     def lead(self, name: str, for_ms: int) -> bool:
-        """Whether ``name`` may sweep: it leads already, or nobody does; its lead lasts ``for_ms``."""
+        """Whether ``name`` may sweep for ``for_ms``: it leads already, or nobody does."""
         with told_plainly():
             key = f"{PREFIX}sweeper"
             if self._client.set(key, name, px=for_ms, nx=True):
@@ -219,8 +219,8 @@ class Ledger:
     def position(self, job: Job) -> int:
         """Return about how many jobs will have been claimed when this one is, itself included.
 
-        From its rank in its tenant's queue and the number of tenants that take turns, never more than
-        all that wait in its class: a bound within one class, in O(log n).
+        From its rank in its tenant's queue and the number of tenants that take turns, never more
+        than all that wait in its class: a bound within one class, in O(log n).
         """
         with told_plainly(), self._client.pipeline(transaction=False) as pipe:
             pipe.zrank(f"{PREFIX}queue:{job.model}:{job.priority}:{job.tenant}", job.id)

