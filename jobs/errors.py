@@ -96,10 +96,10 @@ class StoreUnavailable(JobsError):
     title = "The store is not available"
 
 
-class ImageMissing(InvalidRequest):
-    """Raised when a job names a picture that is not kept, or no longer."""
+class ImageExpired(InvalidRequest):
+    """Raised when a job's picture is no longer kept."""
 
-    code = "image_missing"
+    code = "image_expired"
     title = "A picture is no longer kept"
 
 

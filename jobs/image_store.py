@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import redis
 
-from jobs.errors import ImageMissing
+from jobs.errors import ImageExpired
 from jobs.ledger import PREFIX
 from jobs.store import told_plainly
 
@@ -27,11 +27,11 @@ class ImageStore:
                 self._prolong(key)
 
     def get(self, tenant: str, digest: str) -> bytes:
-        """Return a picture's bytes; raises ImageMissing where they are no longer kept."""
+        """Return a picture's bytes; raises ImageExpired where they are no longer kept."""
         with told_plainly():
             data = self._client.get(self._key(tenant, digest))
         if data is None:
-            raise ImageMissing("a picture of this job is no longer kept; submit it again")
+            raise ImageExpired("a picture of this job is no longer kept; submit it again")
         return bytes(data)
 
     def _prolong(self, key: str) -> None:

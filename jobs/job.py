@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 
 RECORD_VERSION = 1
 
@@ -65,7 +65,7 @@ class ImagePart:
 class Turn:
     """One turn of a conversation; its parts are texts and pictures in reading order."""
 
-    role: str
+    role: Literal["system", "user", "assistant"]
     parts: tuple[str | ImagePart, ...]
 
 
@@ -179,6 +179,7 @@ class Job:
     """When the job fails as past its deadline, or as expired."""
     has_deadline: bool
     cancel_requested_at: int | None
+    compute_stopped_at: int | None
     attempts: tuple[Attempt, ...]
     answer: Mapping[str, Any] | None
     error: Mapping[str, Any] | None
@@ -216,6 +217,7 @@ class Job:
             due_at=int(record["due"]),
             has_deadline=record.get("deadline") == "1",
             cancel_requested_at=number("cancel_requested"),
+            compute_stopped_at=number("compute_stopped"),
             attempts=tuple(Attempt(**a) for a in data("attempts") or ()),
             answer=data("answer"),
             error=data("error"),

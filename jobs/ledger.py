@@ -13,7 +13,7 @@ import redis
 
 from jobs.errors import (
     IdempotencyMismatch,
-    ImageMissing,
+    ImageExpired,
     LedgerFull,
     StoreUnavailable,
     TenantQueueFull,
@@ -97,7 +97,7 @@ class Ledger:
     def submit(self, draft: Draft) -> tuple[Job, bool]:
         """Accept a job and return it once it is durable; True where an idempotency key replayed it.
 
-        Raises TenantQueueFull, LedgerFull, IdempotencyMismatch, ImageMissing, or StoreUnavailable
+        Raises TenantQueueFull, LedgerFull, IdempotencyMismatch, ImageExpired, or StoreUnavailable
         where the sync to disk was not confirmed in time (the job may run all the same; a retry
         under the same idempotency key finds it).
         """
@@ -136,7 +136,7 @@ class Ledger:
         if verdict == "full":
             raise LedgerFull("too many jobs are waiting; submit again later", retry_after=30)
         if verdict == "image_missing":
-            raise ImageMissing("a picture of this job is not kept; send it again", param="images")
+            raise ImageExpired("a picture of this job is not kept; send it again", param="images")
         job = self.get(draft.tenant, reply[1].decode())
         if job is None:
             raise StoreUnavailable("the job was not found after its acceptance", retry_after=1)

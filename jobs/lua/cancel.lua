@@ -7,7 +7,7 @@ if not job or job.tenant ~= ARGV[3] then
 end
 if job.status == 'queued' then
   dequeue(job)
-  finish(job, 'canceled', { cancel_requested = whole(now), reason = 'canceled' })
+  finish(job, 'canceled', { cancel_requested = whole(now), compute_stopped = whole(now), reason = 'canceled' })
 elseif job.status == 'processing' and not job.cancel_requested then
   write(job.id, { cancel_requested = whole(now) })
   redis.call('PUBLISH', key('changes'), job.id .. ' cancel')

@@ -9,6 +9,9 @@ local fields = { attempts = ended(job, ARGV[4]) }
 for i = 5, #ARGV, 2 do
   fields[ARGV[i]] = ARGV[i + 1]
 end
+if ARGV[4] == 'canceled' then
+  fields.compute_stopped = whole(now)
+end
 let_go(job)
 finish(job, ARGV[4], fields)
 return 1

@@ -1,0 +1,60 @@
+"""The application factory: what an API process is made of."""
+
+from __future__ import annotations
+
+import atexit
+
+from flask import Flask
+
+from api import health, problems, views
+from api.images import ImageDoor
+from api.waiting import Waiting
+from jobs.changes import Changes
+from jobs.hints import Hints, celery_app
+from jobs.image_store import ImageStore
+from jobs.keys import Keys
+from jobs.ledger import Ledger, Limits
+from jobs.logs import configure_logs
+from jobs.settings import Settings
+from jobs.store import connect, inspect
+from jobs.sweeper import Sweeper
+
+MAX_FORM_PARTS = 64
+MAX_FORM_FIELD_BYTES = 262_144
+
+
+def create_app(settings: Settings) -> Flask:
+    """Return the WSGI application; raises ConfigurationError, StoreUnavailable."""
+    configure_logs()
+    app = Flask("api")
+    app.config.update(
+        MAX_CONTENT_LENGTH=settings.max_body_bytes,
+        MAX_FORM_PARTS=MAX_FORM_PARTS,
+        MAX_FORM_MEMORY_SIZE=MAX_FORM_FIELD_BYTES,
+    )
+    app.json.sort_keys = False  # type: ignore[attr-defined]  # of Flask's default provider
+    url = settings.required_redis_url
+    client = connect(url)
+    server = inspect(client, settings.durability)
+    ledger = Ledger(client, Limits.from_settings(settings), durability=server.durability)
+    hints = Hints(celery_app(url), client)
+    waiting = Waiting()
+    door = ImageDoor(
+        processes=settings.image_processes,
+        timeout_s=settings.image_timeout_s,
+        max_pixels=settings.max_image_pixels,
+    )
+    app.extensions["keys"] = Keys(client)
+    app.extensions["services"] = views.Services(
+        settings, ledger, ImageStore(client), door, hints, waiting
+    )
+    app.register_blueprint(views.bp)
+    app.register_blueprint(health.bp)
+    problems.init_app(app)
+    changes = Changes(client, waiting.heard)
+    sweeper = Sweeper(ledger, hints, settings.sweep_ms)
+    changes.start()
+    sweeper.start()
+    for part in (door, sweeper, changes):
+        atexit.register(part.close)
+    return app

@@ -1,0 +1,77 @@
+"""Errors as the caller sees them: one function builds every error body."""
+
+from __future__ import annotations
+
+import json
+
+import structlog
+from flask import Flask, Response, request
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTooLarge
+
+from jobs.errors import JobsError
+
+_log = structlog.get_logger()
+
+CODES = {
+    400: "malformed_request",
+    404: "not_found",
+    405: "method_not_allowed",
+    408: "request_timeout",
+    413: "body_too_large",
+    414: "url_too_long",
+    415: "unsupported_media_type",
+    431: "headers_too_large",
+}
+_OPENAI_TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
+
+
+def problem(error: JobsError) -> Response:
+    """Return an error as ``application/problem+json`` (RFC 9457) with OpenAI's ``error`` member."""
+    default = "server_error" if error.status >= 500 else "invalid_request_error"
+    body = {
+        "type": f"urn:llava-jobs:error:{error.code}",
+        "title": error.title,
+        "status": error.status,
+        "detail": error.message,
+        "instance": request.path,
+        "error": {
+            "message": error.message,
+            "type": _OPENAI_TYPES.get(error.status, default),
+            "param": error.param,
+            "code": error.code,
+        },
+    }
+    response = Response(json.dumps(body) + "\n", error.status, mimetype="application/problem+json")
+    if error.retry_after is not None:
+        response.headers["Retry-After"] = str(error.retry_after)
+    if error.status == 401:
+        response.headers["WWW-Authenticate"] = "Bearer"
+    return response
+
+
+def init_app(app: Flask) -> None:
+    """Have every failure of a request answered by ``problem``."""
+    app.register_error_handler(JobsError, problem)
+    app.register_error_handler(HTTPException, _http)
+    app.register_error_handler(Exception, _unexpected)
+
+
+def _http(error: HTTPException) -> Response:
+    status = error.code or 500
+    told = JobsError(_detail(error), code=CODES.get(status, "http_error"))
+    told.status, told.title = status, error.name
+    response = problem(told)
+    if isinstance(error, MethodNotAllowed) and error.valid_methods:
+        response.headers["Allow"] = ", ".join(error.valid_methods)
+    return response
+
+
+def _detail(error: HTTPException) -> str:
+    if isinstance(error, RequestEntityTooLarge):
+        return "the request body has too many bytes or parts; send smaller or fewer pictures"
+    return error.description or error.name
+
+
+def _unexpected(error: Exception) -> Response:
+    _log.error("request_failed", error=type(error).__name__, exc_info=True)
+    return problem(JobsError("an unexpected error; try again, and tell us if it stays"))

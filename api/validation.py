@@ -1,0 +1,222 @@
+"""Requests to create jobs: their fields, what each may be, and what is told where it is not."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import re
+from typing import Annotated, Any, Literal, Self
+
+from flask import Request
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    Strict,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError, from_json
+
+from jobs.errors import InvalidRequest, MalformedRequest
+from jobs.job import Priority
+
+MAX_METADATA_BYTES = 16_384
+_DEADLINE = re.compile(r"(\d{1,9})(ms|s|m|h)")
+_UNITS_MS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000}
+_DATA_URI = re.compile(r"data:image/[a-z0-9.+-]{1,40};base64,", re.IGNORECASE)
+
+_CODES = {
+    "extra_forbidden": "unknown_field",
+    "missing": "missing_field",
+    "question_missing": "question_missing",
+    "image_missing": "image_missing",
+    "conflicting_fields": "conflicting_fields",
+}
+"""pydantic's types of error, and ours, to the codes that callers see; any other is invalid_field."""
+
+Text = Annotated[str, StringConstraints(min_length=1, pattern=r"\S")]
+Name = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+
+
+class _Fields(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ImageInput(_Fields):
+    """A picture of a request: base64 data, or bytes that came as a form part."""
+
+    data: str | bytes
+
+
+class ImageUrl(_Fields):
+    """Where a content part's picture is: a data URI."""
+
+    url: str
+    detail: Literal["auto", "low"] = "auto"
+
+
+class TextPart(_Fields):
+    """A text within a message."""
+
+    type: Literal["text"]
+    text: Text
+
+
+class ImagePart(_Fields):
+    """A picture within a message."""
+
+    type: Literal["image_url"]
+    image_url: ImageUrl
+
+
+Part = Annotated[TextPart | ImagePart, Field(discriminator="type")]
+
+
+class Message(_Fields):
+    """One turn of a conversation, in OpenAI's shape."""
+
+    role: Literal["system", "user", "assistant"]
+    content: Text | Annotated[list[Part], Field(min_length=1)]
+
+
+class CreateJob(_Fields):
+    """The body of ``POST /v1/jobs``."""
+
+    question: Text | None = None
+    images: list[ImageInput] = []
+    messages: list[Message] | None = None
+    model: Name | None = None
+    max_new_tokens: int = Field(default=256, ge=1)
+    temperature: float = Field(default=0.0, ge=0, le=2, allow_inf_nan=False)
+    top_p: float = Field(default=1.0, gt=0, le=1, allow_inf_nan=False)
+    priority: Annotated[Priority, Strict(False)] = Priority.NORMAL
+    deadline: str | None = None
+    group: Name | None = None
+    metadata: dict[str, Any] = {}
+
+    @field_validator("metadata")
+    @classmethod
+    def _metadata_is_small(cls, value: dict[str, Any]) -> dict[str, Any]:
+        if len(json.dumps(value)) > MAX_METADATA_BYTES:
+            raise PydanticCustomError("too_long", f"at most {MAX_METADATA_BYTES} bytes as JSON")
+        return value
+
+    @field_validator("deadline")
+    @classmethod
+    def _deadline_is_a_duration(cls, value: str | None) -> str | None:
+        if value is not None and not _DEADLINE.fullmatch(value):
+            raise PydanticCustomError("duration", "a duration such as 500ms, 30s, 5m or 2h")
+        return value
+
+    @model_validator(mode="after")
+    def _asks_something(self) -> Self:
+        if self.messages is not None:
+            if self.question is not None or self.images:
+                raise PydanticCustomError(
+                    "conflicting_fields", "send either messages, or question and images"
+                )
+            if not self.messages or self.messages[-1].role != "user":
+                raise PydanticCustomError("question_missing", "the last message must be a user's")
+        elif self.question is None:
+            raise PydanticCustomError("question_missing", "send a question, or messages")
+        if not self.sources:
+            raise PydanticCustomError("image_missing", "send at least one picture in images")
+        return self
+
+    @property
+    def deadline_ms(self) -> int | None:
+        """The deadline in milliseconds from acceptance."""
+        found = _DEADLINE.fullmatch(self.deadline or "")
+        return int(found[1]) * _UNITS_MS[found[2]] if found else None
+
+    @property
+    def sources(self) -> list[str | bytes]:
+        """The pictures, in the order in which the model sees them: data URIs, base64 or bytes."""
+        if self.messages is None:
+            return [image.data for image in self.images]
+        parts = [p for m in self.messages if isinstance(m.content, list) for p in m.content]
+        return [part.image_url.url for part in parts if isinstance(part, ImagePart)]
+
+
+def read_create_job(request: Request) -> CreateJob:
+    """Return the body of a request to create a job, JSON or multipart.
+
+    Raises MalformedRequest where it cannot be read, InvalidRequest where a field is wrong.
+    """
+    if request.mimetype == "multipart/form-data":
+        return _validated(_form(request), strict=False)
+    if request.mimetype != "application/json":
+        raise MalformedRequest(
+            "send application/json or multipart/form-data", code="unsupported_media_type"
+        )
+    try:
+        body = from_json(request.get_data(cache=False), allow_inf_nan=False)
+    except ValueError:
+        raise MalformedRequest("the body is not valid JSON", code="malformed_json") from None
+    if not isinstance(body, dict):
+        raise MalformedRequest("the body must be a JSON object", code="not_an_object")
+    return _validated(body, strict=True)
+
+
+def image_bytes(source: str | bytes) -> bytes:
+    """Return the bytes of a picture that came as a data URI, as bare base64, or as bytes.
+
+    Raises InvalidRequest where it is neither; URLs are refused (they are off).
+    """
+    if isinstance(source, bytes):
+        return source
+    if re.match(r"https?:", source, re.IGNORECASE):
+        raise InvalidRequest(
+            "pictures by URL are switched off here; send the picture itself",
+            code="image_url_off",
+            param="images",
+        )
+    prefix = _DATA_URI.match(source)
+    try:
+        return base64.b64decode(source[prefix.end() if prefix else 0 :], validate=True)
+    except (binascii.Error, ValueError):
+        raise InvalidRequest(
+            "a picture must be a data URI (data:image/png;base64,...) with strict base64",
+            code="invalid_base64",
+            param="images",
+        ) from None
+
+
+def _form(request: Request) -> dict[str, Any]:
+    fields: dict[str, Any] = {}
+    for name, values in request.form.lists():
+        if len(values) > 1 or name == "images":
+            raise InvalidRequest(f"send one field {name!r}", code="invalid_field", param=name)
+        fields[name] = values[0]
+    for name in ("metadata", "messages"):
+        if name in fields:
+            try:
+                fields[name] = from_json(fields[name], allow_inf_nan=False)
+            except ValueError:
+                raise InvalidRequest(
+                    f"{name} must be JSON text", code="malformed_json", param=name
+                ) from None
+    for name in request.files:
+        if name != "image":
+            raise InvalidRequest(
+                f"unknown file part {name!r}; pictures are named image",
+                code="unknown_field",
+                param=name,
+            )
+    fields["images"] = [{"data": part.read()} for part in request.files.getlist("image")]
+    return fields
+
+
+def _validated(fields: dict[str, Any], *, strict: bool) -> CreateJob:
+    try:
+        return CreateJob.model_validate(fields, strict=strict)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+    param = ".".join(map(str, first["loc"])) or None
+    code = _CODES.get(first["type"], "invalid_field")
+    message = first["msg"] if param is None else f"{param}: {first['msg']}"
+    raise InvalidRequest(message, code=code, param=param)

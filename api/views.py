@@ -1,0 +1,200 @@
+"""The native routes: jobs in, jobs out."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+from flask import Blueprint, Response, current_app, jsonify, request
+
+from api.auth import tenant
+from api.images import ImageDoor
+from api.representation import represent
+from api.validation import CreateJob, Message, TextPart, image_bytes, read_create_job
+from api.waiting import Waiting, preferred_wait
+from jobs.errors import InvalidRequest, NotFound
+from jobs.hints import Hints
+from jobs.image_store import ImageStore
+from jobs.job import Conversation, Draft, ImagePart, Job, Parameters, Status, Turn
+from jobs.ledger import Ledger
+from jobs.settings import Settings
+
+bp = Blueprint("v1", __name__, url_prefix="/v1")
+
+
+@dataclass(frozen=True)
+class Services:
+    """What the routes work with; one of it per process, in ``app.extensions``."""
+
+    settings: Settings
+    ledger: Ledger
+    images: ImageStore
+    door: ImageDoor
+    hints: Hints
+    waiting: Waiting
+
+
+@bp.post("/jobs")
+def create_job() -> Response:
+    """Accept a job: 202, or 200 where the caller prefers to wait and it ends in time."""
+    owner = tenant()
+    parts = services()
+    draft = _draft(owner, read_create_job(request))
+    job, replayed = parts.ledger.submit(draft)
+    if not replayed:
+        parts.hints.publish(job.model)
+    seconds = preferred_wait(request.headers.get("Prefer"))
+    job = parts.waiting.until_ended(lambda: _own(owner, job.id), seconds)
+    response = _shown(job)
+    response.status_code = 200 if job.status.is_terminal and seconds else 202
+    response.headers["Location"] = f"/v1/jobs/{job.id}"
+    response.headers["Operation-Location"] = f"{request.host_url}v1/jobs/{job.id}"
+    return response
+
+
+@bp.get("/jobs/<job_id>")
+def get_job(job_id: str) -> Response:
+    """Show a job; 304 where the caller has it as it is."""
+    owner = tenant()
+    seconds = preferred_wait(request.headers.get("Prefer"))
+    job = services().waiting.until_ended(lambda: _own(owner, job_id), seconds)
+    response = _shown(job)
+    response.add_etag()
+    return response.make_conditional(request)
+
+
+@bp.post("/jobs/<job_id>/cancel")
+def cancel_job(job_id: str) -> Response:
+    """Stop a job, queued or running."""
+    job = services().ledger.cancel(tenant(), job_id)
+    if job is None:
+        raise _no_job()
+    return _shown(job)
+
+
+@bp.get("/models")
+def list_models() -> Response:
+    """List the models that have live workers, in OpenAI's shape."""
+    tenant()
+    ledger = services().ledger
+    names = sorted(name for name in ledger.models() if ledger.workers(name))
+    data = [{"id": n, "object": "model", "created": 0, "owned_by": "llava-jobs"} for n in names]
+    return jsonify({"object": "list", "data": data})
+
+
+def services() -> Services:
+    """Return what the routes of the current application work with."""
+    found: Services = current_app.extensions["services"]
+    return found
+
+
+def _own(owner: str, job_id: str) -> Job:
+    job = services().ledger.get(owner, job_id)
+    if job is None:
+        raise _no_job()
+    return job
+
+
+def _no_job() -> NotFound:
+    return NotFound("no job of yours has this id", code="job_not_found")
+
+
+def _shown(job: Job) -> Response:
+    waits = job.status is Status.QUEUED
+    position = services().ledger.position(job) if waits else None
+    response = jsonify(represent(job, position))
+    response.headers["Cache-Control"] = "private, no-cache"
+    if not job.status.is_terminal:
+        response.headers["Retry-After"] = str(min(1 + (position or 0) // 50, 30))
+    return response
+
+
+def _draft(owner: str, body: CreateJob) -> Draft:
+    """Return the job that a body asks for, its pictures decoded and then stored.
+
+    Pictures are stored only when all of them are good, so that a refused request leaves nothing.
+    """
+    settings = services().settings
+    _check_limits(body, settings)
+    model = body.model or settings.served_model
+    if model != settings.served_model and model not in services().ledger.models():
+        raise InvalidRequest(
+            "no worker serves this model; GET /v1/models lists those that are served",
+            code="model_not_found",
+            param="model",
+        )
+    pictures = [services().door.canonical(image_bytes(source)) for source in body.sources]
+    for picture in pictures:
+        services().images.put(owner, picture.digest, picture.data)
+    shown = [ImagePart(p.digest, p.width, p.height) for p in pictures]
+    draft = Draft(
+        tenant=owner,
+        model=model,
+        conversation=_conversation(body, shown),
+        parameters=Parameters(body.max_new_tokens, body.temperature, body.top_p),
+        priority=body.priority,
+        deadline_ms=body.deadline_ms,
+        group=body.group,
+        metadata=body.metadata,
+        idempotency_key=_idempotency_key(),
+    )
+    fixed = f"{draft.model}|{draft.priority}|{draft.deadline_ms}|{draft.group}|"
+    fingerprint = hashlib.sha256((fixed + draft.request_json()).encode()).hexdigest()
+    return Draft(**{**vars(draft), "fingerprint": fingerprint})
+
+
+def _conversation(body: CreateJob, pictures: list[ImagePart]) -> Conversation:
+    if body.messages is None:
+        return Conversation((Turn("user", (*pictures, body.question or "")),))
+    left = iter(pictures)
+
+    def turn(message: Message) -> Turn:
+        if isinstance(message.content, str):
+            return Turn(message.role, (message.content,))
+        return Turn(
+            message.role,
+            tuple(p.text if isinstance(p, TextPart) else next(left) for p in message.content),
+        )
+
+    return Conversation(tuple(turn(message) for message in body.messages))
+
+
+def _check_limits(body: CreateJob, settings: Settings) -> None:
+    if len(body.sources) > settings.max_images:
+        raise InvalidRequest(
+            f"a job may carry {settings.max_images} pictures; send fewer",
+            code="too_many_images",
+            param="images",
+        )
+    if body.max_new_tokens > settings.max_new_tokens_limit:
+        raise InvalidRequest(
+            f"max_new_tokens may be at most {settings.max_new_tokens_limit}",
+            code="invalid_field",
+            param="max_new_tokens",
+        )
+    texts = [body.question or ""] + [
+        text
+        for message in body.messages or ()
+        for text in (
+            [message.content]
+            if isinstance(message.content, str)
+            else [p.text for p in message.content if isinstance(p, TextPart)]
+        )
+    ]
+    if max(map(len, texts)) > settings.max_question_chars:
+        raise InvalidRequest(
+            f"a text may have at most {settings.max_question_chars} characters",
+            code="question_too_long",
+            param="messages" if body.messages else "question",
+        )
+
+
+def _idempotency_key() -> str | None:
+    key = request.headers.get("Idempotency-Key")
+    if key is not None and not 1 <= len(key) <= 255:
+        raise InvalidRequest(
+            "an Idempotency-Key has 1 to 255 characters",
+            code="invalid_field",
+            param="Idempotency-Key",
+        )
+    return key

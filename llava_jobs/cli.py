@@ -1,0 +1,208 @@
+"""The `llava-jobs` command."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+import httpx
+from pydantic import SecretStr, ValidationError
+
+from jobs.errors import ConfigurationError, JobsError
+from jobs.keys import Keys
+from jobs.settings import Settings
+from jobs.store import connect
+from llava_jobs.client import ApiError, Client, JobFailed
+from llava_jobs.embedded import EmbeddedStore, running_url
+from llava_jobs.tables import print_table
+
+DATA_DIR = Path(click.get_app_dir("llava-jobs", force_posix=True))
+_data_dir = click.option(
+    "--data-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=DATA_DIR,
+    show_default=True,
+    help="Where the embedded store and the logs are kept.",
+)
+
+
+def say(text: str) -> None:
+    """Print a line at once, also where standard output is a pipe."""
+    click.echo(text)
+    sys.stdout.flush()
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="llava-jobs")
+def cli() -> None:
+    """Visual question answering with LLaVA 1.6 as a job server.
+
+    Example: llava-jobs up, then: llava-jobs ask picture.png "What is the error code?"
+    """
+
+
+@cli.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", default=8000, show_default=True, help="Port to listen on.")
+@click.option("--workers", default=1, show_default=True, help="Workers, each with its own model.")
+@click.option("--model", default=None, help="Model to serve: demo, a folder or a hub name.")
+@_data_dir
+def up(host: str, port: int, workers: int, model: str | None, data_dir: Path) -> None:
+    """Run store, API and workers until Ctrl-C.
+
+    Example: llava-jobs up --port 8000 --workers 2
+    """
+    from llava_jobs.up import Plan, run
+
+    settings = _settings(model)
+    run(Plan(host, port, data_dir, workers, settings), say)
+
+
+@cli.command()
+@click.argument("picture", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("question")
+@click.option(
+    "--url",
+    default="http://127.0.0.1:8000",
+    envvar="LLAVA_JOBS_URL",
+    show_default=True,
+    help="Root of the API.",
+)
+@click.option("--timeout", default=300.0, show_default=True, help="Seconds to wait.")
+def ask(picture: Path, question: str, url: str, timeout: float) -> None:
+    """Ask a question about a picture and print the answer.
+
+    The key comes from LLAVA_JOBS_API_KEY.
+
+    Example: llava-jobs ask panel.png "What is the error code?"
+    """
+    key = os.environ.get("LLAVA_JOBS_API_KEY", "")
+    if not key:
+        raise ConfigurationError(
+            "no key: set LLAVA_JOBS_API_KEY to the key that `llava-jobs up` printed at its first "
+            "start, or make one with `llava-jobs keys create`"
+        )
+    with Client(url, key) as client:
+        say(client.ask(picture, question, timeout))
+
+
+@cli.command()
+@click.option("--model", default=None, help="Show the settings as with this model.")
+def settings(model: str | None) -> None:
+    """Show every setting: name, value, default, meaning.
+
+    Example: LLAVA_JOBS_SLOTS=64 llava-jobs settings
+    """
+    current = _settings(model)
+    rows = [("name", "value", "default", "meaning")]
+    for name, field in Settings.model_fields.items():
+        value = getattr(current, name)
+        shown = "(set, hidden)" if isinstance(value, SecretStr) else str(value)
+        default = str(field.default)
+        rows.append((f"LLAVA_JOBS_{name.upper()}", shown, default, field.description or ""))
+    print_table(rows, say)
+
+
+@cli.group()
+def keys() -> None:
+    """Make, list and revoke API keys.
+
+    Example: llava-jobs keys create --tenant acme
+    """
+
+
+@keys.command("create")
+@click.option("--tenant", default="default", show_default=True, help="Whom the key belongs to.")
+@_data_dir
+def create_key(tenant: str, data_dir: Path) -> None:
+    """Make a key and print it, the only time that it can be seen.
+
+    Example: llava-jobs keys create --tenant acme
+    """
+    with _keys(data_dir) as found:
+        say(found.create(tenant))
+
+
+@keys.command("list")
+@_data_dir
+def list_keys(data_dir: Path) -> None:
+    """List keys, without their secrets.
+
+    Example: llava-jobs keys list
+    """
+    with _keys(data_dir) as found:
+        rows: list[tuple[str, ...]] = [("id", "tenant", "created")]
+        for key in found.list():
+            created = datetime.fromtimestamp(key.created, UTC).isoformat().replace("+00:00", "Z")
+            rows.append((key.id, key.tenant, created))
+    print_table(rows, say)
+
+
+@keys.command("revoke")
+@click.argument("key_id")
+@_data_dir
+def revoke_key(key_id: str, data_dir: Path) -> None:
+    """Make a key unknown at once. KEY_ID is its middle part, as `keys list` shows it.
+
+    Example: llava-jobs keys revoke 1f2e3d4c5b6a
+    """
+    with _keys(data_dir) as found:
+        found.revoke(key_id)
+    say(f"revoked {key_id}")
+
+
+@cli.command()
+def demo() -> None:
+    """Answer the bundled pictures through the whole system and compare with the truth.
+
+    Example: llava-jobs demo
+    """
+    from llava_jobs.demo import run_demo
+
+    run_demo(say)
+
+
+def main() -> None:
+    """Run the command; every failure is one line that names what to do, and a status of 1."""
+    _without_traceback(cli)
+
+
+def _without_traceback(command: Callable[[], object]) -> None:
+    try:
+        command()
+    except (JobsError, JobFailed, ApiError, TimeoutError) as error:
+        message = str(error)
+    except httpx.ConnectError:
+        message = "no API answers at that URL; start one with `llava-jobs up`, or set --url"
+    except httpx.HTTPError as error:
+        message = f"the API could not be reached: {type(error).__name__}; try again"
+    click.echo(f"llava-jobs: {message}", err=True)
+    sys.exit(1)
+
+
+def _settings(model: str | None) -> Settings:
+    try:
+        return Settings(model=model) if model else Settings()
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0]).upper()
+        raise ConfigurationError(
+            f"LLAVA_JOBS_{name}: {first['msg']}; `llava-jobs settings` lists what can be set"
+        ) from None
+
+
+@contextmanager
+def _keys(data_dir: Path) -> Iterator[Keys]:
+    """The keys of the store that is set, of the embedded one that runs, or of it at rest."""
+    given = _settings(None).redis_url
+    url = given.get_secret_value() if given else running_url(data_dir)
+    if url:
+        yield Keys(connect(url))
+        return
+    with EmbeddedStore(data_dir) as store:
+        yield Keys(connect(store.url))

@@ -1,0 +1,207 @@
+"""`llava-jobs up`: the store, the API and the workers, together in the foreground."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+from jobs.errors import ConfigurationError
+from jobs.keys import Keys
+from jobs.settings import Settings
+from jobs.store import connect, inspect
+from llava_jobs.child import Child
+from llava_jobs.embedded import EmbeddedStore
+
+EX_CONFIG = 78
+"""Exit status of a child whose configuration cannot work (sysexits.h)."""
+DEFAULT_TENANT = "default"
+_TICK_S = 0.2
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to run: where to listen, where to keep data, and how many workers."""
+
+    host: str
+    port: int
+    data_dir: Path
+    workers: int
+    settings: Settings
+
+    @property
+    def url(self) -> str:
+        """The root of the API for a client on this machine."""
+        host = "127.0.0.1" if self.host in {"0.0.0.0", "::"} else self.host  # noqa: S104
+        return f"http://{host}:{self.port}"
+
+
+class Up:
+    """A running installation; ``say`` is called with each thing that its user should know."""
+
+    def __init__(self, plan: Plan, say: Callable[[str], object]) -> None:
+        self._plan = plan
+        self._say = say
+        self._stop = threading.Event()
+        self._children: list[Child] = []
+        self.first_key: str | None = None
+        """The key made at first start; None at every later one."""
+
+    @property
+    def url(self) -> str:
+        """The root of the API for a client on this machine."""
+        return self._plan.url
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[None]:
+        """Start everything, and stop it in order on leaving: workers, API, store.
+
+        Raises ConfigurationError, StoreUnavailable.
+        """
+        _check_free(self._plan.host, self._plan.port)
+        with self._store() as store_url:
+            client = connect(store_url)
+            self._say(f"store: {inspect(client, self._plan.settings.durability)}")
+            self._first_key(Keys(client))
+            client.close()
+            self._children = self._plan_children(store_url)
+            try:
+                for child in self._children:
+                    child.start()
+                yield
+            finally:
+                self._stop_children()
+
+    def stop(self) -> None:
+        """Have ``await_ready`` and ``watch`` return."""
+        self._stop.set()
+
+    def await_ready(self, waiting: Callable[[float], object] = lambda _: None) -> bool:
+        """Wait until a job would be answered; False where it was stopped before.
+
+        ``waiting`` is called now and then with the seconds waited so far. Raises
+        ConfigurationError where a child says that its configuration cannot work.
+        """
+        started = time.monotonic()
+        while not self._ready():
+            waiting(time.monotonic() - started)
+            self._look_after_children()
+            if self._stop.wait(_TICK_S):
+                return False
+        return True
+
+    def watch(self) -> None:
+        """Restart children that die until stopped; raises ConfigurationError as above."""
+        while not self._stop.wait(_TICK_S):
+            self._look_after_children()
+
+    @contextlib.contextmanager
+    def _store(self) -> Iterator[str]:
+        given = self._plan.settings.redis_url
+        self._plan.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if given:
+            yield given.get_secret_value()
+            return
+        with EmbeddedStore(self._plan.data_dir) as store:
+            self._say(
+                f"embedded store: 127.0.0.1:{store.port}, data in {store.data_dir} "
+                f"(its password is in {store.data_dir / 'store.url'} while it runs)"
+            )
+            yield store.url
+
+    def _first_key(self, keys: Keys) -> None:
+        bootstrap = self._plan.settings.bootstrap_key
+        if keys.list():
+            return
+        self.first_key = keys.create(
+            DEFAULT_TENANT, bootstrap.get_secret_value() if bootstrap else None
+        )
+        if bootstrap is None:
+            self._say(f"your key, shown this once: {self.first_key}")
+            self._say(f"  export LLAVA_JOBS_API_KEY={self.first_key}")
+
+    def _plan_children(self, store_url: str) -> list[Child]:
+        plan = self._plan
+        env = {
+            "LLAVA_JOBS_REDIS_URL": store_url,
+            "LLAVA_JOBS_MODEL": plan.settings.model,
+            "PYTHONUNBUFFERED": "1",
+        }
+        gunicorn = ["gunicorn", "-c", "python:api.serving", "-b", f"{plan.host}:{plan.port}"]
+        celery = ["celery", "--quiet", "-A", "worker", "worker", "--loglevel", "WARNING"]
+        commands = {"api": [*gunicorn, "api:create_app()"]}
+        commands |= {
+            f"worker-{n}": [*celery, "-n", f"worker-{n}@%h"] for n in range(1, plan.workers + 1)
+        }
+        return [
+            Child(name, [sys.executable, "-m", *command], env, plan.data_dir / f"{name}.log")
+            for name, command in commands.items()
+        ]
+
+    def _ready(self) -> bool:
+        try:
+            response = httpx.get(f"{self._plan.url}/readyz", timeout=5)
+            workers: dict[str, int] = response.json()["workers"]
+        except (httpx.HTTPError, ValueError, KeyError):
+            return False
+        return workers.get(self._plan.settings.served_model, 0) >= min(self._plan.workers, 1)
+
+    def _look_after_children(self) -> None:
+        for child in self._children:
+            status = child.exit_status()
+            if status == EX_CONFIG:
+                raise ConfigurationError(f"{child.name} cannot start: {child.last_words()}")
+            if status is not None:
+                wait = child.schedule_restart()
+                self._say(
+                    f"{child.name} ended with status {status} ({child.last_words()}); "
+                    f"starting it again in {wait:g} s; {child.log} says more"
+                )
+            elif child.start_if_due():
+                self._say(f"{child.name} started again")
+
+    def _stop_children(self) -> None:
+        """Stop the workers first, so that what they hand back still finds its way."""
+        grace = self._plan.settings.drain_seconds + 20
+        for child in self._children[1:]:
+            child.terminate()
+        for child in self._children[1:]:
+            child.join(grace)
+        for child in self._children[:1]:
+            child.terminate()
+            child.join(10)
+
+
+def _check_free(host: str, port: int) -> None:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise ConfigurationError(
+                f"cannot listen on {host}:{port} ({error.strerror}); choose another --port"
+            ) from None
+
+
+def run(plan: Plan, say: Callable[[str], object]) -> None:
+    """Run an installation until Ctrl-C or SIGTERM.
+
+    Raises ConfigurationError, StoreUnavailable, each with the cure in its message.
+    """
+    up = Up(plan, say)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: up.stop())
+    with up.running():
+        if up.await_ready():
+            say(f"ready {plan.url}")
+            up.watch()
+        say("stopping")
+    say("stopped")

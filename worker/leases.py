@@ -1,0 +1,142 @@
+"""The leases of one worker: renewed by a thread of their own, so that they outlive a drain."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+import structlog
+
+from jobs.errors import JobsError
+from jobs.job import Claim
+from jobs.ledger import Ledger
+
+_log = structlog.get_logger()
+
+
+class Stop(Enum):
+    """Why a running job is to be stopped."""
+
+    LOST = "lost"
+    """Another worker has it, or it has ended: its outcome is nobody's."""
+    UNWANTED = "unwanted"
+    """Its tenant canceled it."""
+    DRAIN = "drain"
+    """This worker is leaving: the job goes back."""
+
+
+@dataclass
+class _Held:
+    claim: Claim
+    stop: Stop | None = None
+    halt: Callable[[], object] | None = None
+
+
+class Leases:
+    """What a worker holds, kept alive until it is let go."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        model: str,
+        worker: str,
+        renew_ms: int,
+        facts: Callable[[], Mapping[str, Any]],
+    ) -> None:
+        self._ledger = ledger
+        self._model = model
+        self._worker = worker
+        self._renew_ms = renew_ms
+        self._facts = facts
+        self._held: dict[str, _Held] = {}
+        self._lock = threading.Condition()
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="leases", daemon=True)
+
+    def start(self) -> None:
+        """Make the worker known and begin to renew."""
+        self._renew()
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop renewing and take the worker off the list of live ones."""
+        self._closed.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout=15)
+        try:
+            self._ledger.leave(self._worker, self._model)
+        except JobsError as error:
+            _log.warning("leave_failed", code=error.code)
+
+    def hold(self, claim: Claim) -> None:
+        """Renew a claim from now on."""
+        with self._lock:
+            self._held[claim.job.id] = _Held(claim)
+
+    def on_stop(self, job_id: str, halt: Callable[[], object]) -> None:
+        """Have ``halt`` called when a job is to be stopped; at once where it is already."""
+        with self._lock:
+            held = self._held[job_id]
+            held.halt = halt
+            stopping = held.stop is not None
+        if stopping:
+            halt()
+
+    def drop(self, job_id: str) -> None:
+        """Renew a claim no longer."""
+        with self._lock:
+            self._held.pop(job_id, None)
+            self._lock.notify_all()
+
+    def why_stopped(self, job_id: str) -> Stop | None:
+        """Return why a held job was told to stop; None where it was not."""
+        with self._lock:
+            return self._held[job_id].stop
+
+    def wait_empty(self, seconds: float) -> bool:
+        """Wait until nothing is held; False where ``seconds`` passed first."""
+        with self._lock:
+            return self._lock.wait_for(lambda: not self._held, timeout=seconds)
+
+    def stop_all(self, why: Stop) -> None:
+        """Tell every held job to stop."""
+        with self._lock:
+            held = list(self._held)
+        for job_id in held:
+            self._stop(job_id, why)
+
+    def heard(self, job_id: str, word: str) -> None:
+        """Stop a held job the moment its cancellation is told, rather than at the next renewal."""
+        if word == "cancel":
+            self._stop(job_id, Stop.UNWANTED)
+
+    def _stop(self, job_id: str, why: Stop) -> None:
+        with self._lock:
+            held = self._held.get(job_id)
+            if held is None or held.stop is not None:
+                return
+            held.stop = why
+            halt = held.halt
+        if halt:
+            halt()
+
+    def _run(self) -> None:
+        while not self._closed.wait(self._renew_ms / 1000):
+            try:
+                self._renew()
+            except JobsError as error:
+                _log.warning("renewal_failed", code=error.code)
+            except Exception as error:  # noqa: BLE001 - without this thread every lease would lapse
+                _log.error("renewal_failed", error=type(error).__name__, exc_info=True)
+
+    def _renew(self) -> None:
+        with self._lock:
+            claims = {job_id: held.claim.fence for job_id, held in self._held.items()}
+        renewal = self._ledger.renew(self._worker, self._model, self._facts(), claims)
+        for job_id in renewal.lost:
+            self._stop(job_id, Stop.LOST)
+        for job_id in renewal.unwanted:
+            self._stop(job_id, Stop.UNWANTED)

@@ -1,0 +1,96 @@
+"""The step of a starting worker that loads the model before anything is consumed."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from typing import Any
+
+from celery import bootsteps
+from celery.worker import state
+
+from jobs.changes import Changes
+from jobs.errors import ConfigurationError, JobsError
+from jobs.hints import Hints
+from jobs.image_store import ImageStore
+from jobs.ledger import Ledger, Limits
+from jobs.settings import Settings
+from jobs.store import connect, inspect
+from jobs.sweeper import Sweeper
+from worker.engine import EngineError
+from worker.leases import Leases
+from worker.loading import facts, load_engine
+from worker.tasks import Desk
+
+EX_CONFIG = 78
+"""Exit status (sysexits.h) of a worker whose configuration cannot work: restarting won't help."""
+EX_SOFTWARE = 70
+"""Exit status of a worker whose engine broke: a fresh process may work."""
+
+
+class EngineStep(bootsteps.StartStopStep):
+    """Loads the engine and keeps what stands around it.
+
+    Consumer is the last step of a worker, so nothing is consumed before the model is warm; and the
+    first to stop, so that this step's stop is the drain: it waits for running jobs, hands back the
+    rest, and only then lets their leases go.
+    """
+
+    requires = ("celery.worker.components:Pool",)
+
+    def __init__(self, parent: Any, **kwargs: Any) -> None:
+        super().__init__(parent, **kwargs)
+        self._settings: Settings = parent.app.settings
+
+    def start(self, parent: Any) -> None:
+        """Load the model; a failure ends the process with one line that says why."""
+        try:
+            self._start(parent)
+        except (JobsError, EngineError) as error:
+            print(f"llava-jobs worker: {error}", file=sys.stderr, flush=True)
+            broken = isinstance(error, ConfigurationError | EngineError)
+            raise SystemExit(EX_CONFIG if broken else EX_SOFTWARE) from None
+
+    def close(self, parent: Any) -> None:
+        """Claim no further jobs."""
+        del parent
+        self._desk.drain()
+
+    def stop(self, parent: Any) -> None:
+        """Let running jobs end within the grace period, hand back the rest, and leave."""
+        del parent
+        self._desk.wait(self._settings.drain_seconds)
+        self._changes.close()
+        self._sweeper.close()
+        self._leases.close()
+        self._engine.close()
+
+    def terminate(self, parent: Any) -> None:
+        """Stop as on a drain: leases must not be left to expire."""
+        self.stop(parent)
+
+    def _start(self, parent: Any) -> None:
+        settings = self._settings
+        client = connect(settings.required_redis_url)
+        server = inspect(client, settings.durability)
+        ledger = Ledger(client, Limits.from_settings(settings), durability=server.durability)
+        model = settings.served_model
+        worker = f"{socket.gethostname()}-{os.getpid()}"
+        self._engine = load_engine(settings)
+        engine = self._engine
+        self._leases = Leases(ledger, model, worker, settings.renew_ms, lambda: facts(engine))
+        self._desk = Desk(
+            ledger, ImageStore(client), self._engine, self._leases, model, worker, _give_up
+        )
+        self._changes = Changes(client, self._leases.heard)
+        self._sweeper = Sweeper(ledger, Hints(parent.app, client), settings.sweep_ms)
+        parent.app.desk = self._desk
+        self._leases.start()
+        self._changes.start()
+        self._sweeper.start()
+
+
+def _give_up() -> None:
+    """End the worker after its running tasks: the event loop looks at this at every turn."""
+    state.should_stop = EX_SOFTWARE

@@ -1,0 +1,209 @@
+"""Answering one job: the only place where job words become engine words, and back."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Protocol
+
+import structlog
+
+from jobs.errors import JobsError, StoreUnavailable, as_data
+from jobs.image_store import ImageStore
+from jobs.job import Claim, ImagePart, Job, Outcome, Reason, Status
+from jobs.ledger import Ledger
+from worker.engine import (
+    EngineError,
+    EngineFailed,
+    InvalidRequest,
+    Picture,
+    Request,
+    Result,
+    Turn,
+)
+from worker.leases import Leases, Stop
+
+_log = structlog.get_logger()
+
+FINISH_PATIENCE_S = 60.0
+"""How long a computed answer waits for a store that is away before it is given up."""
+
+
+class Handle(Protocol):
+    """A running request of the engine."""
+
+    future: Future[Result]
+
+    def cancel(self) -> object:
+        """Stop at the next step; the future then has what was generated so far."""
+
+
+class Answering(Protocol):
+    """What the desk needs of an engine."""
+
+    def submit(self, request: Request) -> Handle:
+        """Start to answer."""
+
+
+class Desk:
+    """Claims a job for each hint, has it answered and ends it in the ledger.
+
+    ``give_up`` is called when the engine is broken and this process should be replaced.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        images: ImageStore,
+        engine: Answering,
+        leases: Leases,
+        model: str,
+        worker: str,
+        give_up: Callable[[], object],
+    ) -> None:
+        self._ledger = ledger
+        self._images = images
+        self._engine = engine
+        self._leases = leases
+        self._model = model
+        self._worker = worker
+        self._give_up = give_up
+        self._draining = threading.Event()
+
+    def drain(self) -> None:
+        """Claim no further jobs."""
+        self._draining.set()
+
+    def wait(self, seconds: float) -> None:
+        """Let running jobs end within ``seconds``, then have the rest handed back."""
+        if not self._leases.wait_empty(seconds):
+            self._leases.stop_all(Stop.DRAIN)
+            self._leases.wait_empty(10)
+
+    def answer_next(self) -> None:
+        """Claim and answer one job, where there is one; never raises.
+
+        A task that raised MemoryError or SystemExit would not be acknowledged and would keep its
+        slot for ever, hence BaseException.
+        """
+        if self._draining.is_set():
+            return
+        try:
+            claim = self._ledger.claim(self._model, self._worker)
+        except JobsError as error:
+            _log.warning("claim_failed", code=error.code)
+            return
+        if claim is None:
+            return
+        self._leases.hold(claim)
+        log = _log.bind(job=claim.job.id, attempt=len(claim.job.attempts), worker=self._worker)
+        try:
+            self._settle(claim, log)
+        except BaseException as error:
+            log.error("job_not_settled", error=type(error).__name__, exc_info=True)
+            self._patiently(
+                lambda: self._ledger.retry(
+                    claim, 1000, as_data("internal_error", "the worker failed on this job")
+                )
+            )
+        finally:
+            self._leases.drop(claim.job.id)
+
+    def _settle(self, claim: Claim, log: structlog.typing.FilteringBoundLogger) -> None:
+        try:
+            outcome = self._answer(claim)
+        except EngineFailed as error:
+            log.error("engine_failed", code=error.code)
+            self._patiently(lambda: self._ledger.hand_back(claim))
+            self._draining.set()
+            self._give_up()
+            return
+        except (InvalidRequest, JobsError) as error:
+            outcome = Outcome(Status.FAILED, Reason.ERROR, error=as_data(error.code, error.message))
+        except EngineError as error:
+            failure = as_data(error.code, error.message)
+            log.warning("job_retried", code=error.code)
+            self._patiently(lambda: self._ledger.retry(claim, 1000, failure))
+            return
+        if outcome is None:
+            self._patiently(lambda: self._ledger.hand_back(claim))
+            log.info("job_handed_back")
+        elif self._patiently(lambda: self._ledger.finish(claim, outcome)):
+            log.info("job_finished", status=outcome.status, reason=outcome.reason)
+        else:
+            log.warning("claim_lost")
+
+    def _answer(self, claim: Claim) -> Outcome | None:
+        """Return how the job ended; None where it goes back unanswered."""
+        job = claim.job
+        handle = self._engine.submit(to_request(job, self._images))
+        self._leases.on_stop(job.id, handle.cancel)
+        result = handle.future.result()
+        stopped = self._leases.why_stopped(job.id)
+        if result.finish_reason == "canceled" and stopped is not Stop.UNWANTED:
+            return None
+        return to_outcome(job, result)
+
+    def _patiently(self, change: Callable[[], bool]) -> bool:
+        """Make a change in the ledger, waiting for a store that is away for a while.
+
+        The lease may run out meanwhile; the fencing token then refuses the change.
+        """
+        give_up = time.monotonic() + FINISH_PATIENCE_S
+        while True:
+            try:
+                return change()
+            except StoreUnavailable:
+                if time.monotonic() > give_up:
+                    _log.error("store_away", seconds=FINISH_PATIENCE_S)
+                    return False
+                time.sleep(0.5)
+
+
+def to_request(job: Job, images: ImageStore) -> Request:
+    """Return what the engine is asked for a job; raises ImageExpired, StoreUnavailable."""
+
+    def part(value: str | ImagePart) -> str | Picture:
+        if isinstance(value, str):
+            return value
+        return Picture(images.get(job.tenant, value.digest), value.digest)
+
+    # Both by the store's clock, so that this machine's does not matter.
+    left_ms = job.due_at - job.attempts[-1].started_at
+    return Request(
+        conversation=tuple(
+            Turn(turn.role, tuple(map(part, turn.parts))) for turn in job.conversation.turns
+        ),
+        scope=job.tenant,
+        max_new_tokens=job.parameters.max_new_tokens,
+        temperature=job.parameters.temperature,
+        top_p=job.parameters.top_p,
+        deadline=time.monotonic() + left_ms / 1000,
+    )
+
+
+def to_outcome(job: Job, result: Result) -> Outcome:
+    """Return how a job ended, from what the engine brought."""
+    usage = {
+        "prompt_tokens": result.prompt_tokens,
+        "cached_tokens": result.cached_tokens,
+        "completion_tokens": result.completion_tokens,
+    }
+    timing = {
+        "queue_ms": (job.started_at or job.created_at) - job.created_at,
+        "preprocess_ms": round(result.timing.preprocess_ms, 1),
+        "vision_ms": round(result.timing.vision_ms, 1),
+        "generate_ms": round(result.timing.generate_ms, 1),
+    }
+    if result.finish_reason == "deadline":
+        reason = Reason.DEADLINE if job.has_deadline else Reason.EXPIRED
+        return Outcome(Status.FAILED, reason, usage=usage, timing=timing)
+    if result.finish_reason == "canceled":
+        receipt = {"tokens_after_request": result.tokens_after_cancel}
+        return Outcome(
+            Status.CANCELED, Reason.CANCELED, usage=usage, timing=timing, receipt=receipt
+        )
+    answer = {"text": result.text, "finish_reason": result.finish_reason}
+    return Outcome(Status.SUCCEEDED, answer=answer, usage=usage, timing=timing)
