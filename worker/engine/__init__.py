@@ -1,0 +1,39 @@
+"""Visual question answering, many requests at once. Knows nothing of jobs, Redis or HTTP."""
+
+from worker.engine.answers import Answer
+from worker.engine.engine import Engine
+from worker.engine.errors import (
+    EngineClosed,
+    EngineError,
+    EngineFailed,
+    ImageUnreadable,
+    InvalidRequest,
+    ModelError,
+    OutOfMemory,
+    PreprocessingCrashed,
+    PromptTooLong,
+    TooManyImages,
+)
+from worker.engine.limits import Limits
+from worker.engine.requests import Picture, Request, Result, Timing, Turn
+
+__all__ = [
+    "Answer",
+    "Engine",
+    "EngineClosed",
+    "EngineError",
+    "EngineFailed",
+    "ImageUnreadable",
+    "InvalidRequest",
+    "Limits",
+    "ModelError",
+    "OutOfMemory",
+    "Picture",
+    "PreprocessingCrashed",
+    "PromptTooLong",
+    "Request",
+    "Result",
+    "Timing",
+    "TooManyImages",
+    "Turn",
+]

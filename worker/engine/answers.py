@@ -1,0 +1,133 @@
+"""One answer in the making: what the caller holds and what the engine's loop works on."""
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from uuid import uuid4
+
+from worker.engine.batching import Running
+from worker.engine.detokenizing import TextStream
+from worker.engine.image_pool import Extent, Key
+from worker.engine.images import Tiles
+from worker.engine.prompts import Prompt
+from worker.engine.requests import FinishReason, Request, Result, Timing
+
+
+@dataclass(eq=False)
+class Work:
+    """What it takes to bring one request through.
+
+    `keys` name the scope's first word and then each picture; `lengths` are image tokens and `sizes`
+    (height, width) in pixels per picture; `tiles` are None while they are not needed; the instants
+    (`time.monotonic()`) say when each stage began.
+    """
+
+    request: Request
+    prompt: Prompt
+    keys: list[Key]
+    lengths: list[int]
+    sizes: list[tuple[int, int]]
+    tiles: list[Tiles] | None = None
+    extents: list[Extent] = field(default_factory=list)
+    running: Running | None = None
+    submitted: float = 0.0
+    prepared: float = 0.0
+    admitted: float = 0.0
+    started: float = 0.0
+
+    @property
+    def prompt_tokens(self) -> int:
+        """The prompt's length with its image tokens."""
+        return self.prompt.length(self.lengths)
+
+    @property
+    def total(self) -> int:
+        """The most tokens that prompt and answer can take together."""
+        return self.prompt_tokens + self.request.max_new_tokens
+
+    @property
+    def tokens(self) -> list[int]:
+        """What has been generated so far."""
+        return self.running.tokens if self.running else []
+
+    def timing(self) -> Timing:
+        """Where the time went, for stages that were reached."""
+        now = time.monotonic()
+        prepared, admitted, started = self.prepared, self.admitted, self.started
+        return Timing(
+            preprocess_ms=1000 * ((prepared or now) - self.submitted),
+            wait_ms=1000 * ((admitted or now) - prepared) if prepared else 0.0,
+            vision_ms=1000 * (started - admitted) if started else 0.0,
+            generate_ms=1000 * (now - started) if started else 0.0,
+        )
+
+
+class Answer:
+    """A handle on a submitted request.
+
+    `future` ends with a Result, or with an EngineError. Callbacks added to it run in the engine's
+    own thread and must return at once. `cancel` may be called at any time, from any thread; the
+    future then ends with what was generated so far and finish_reason "canceled".
+    """
+
+    def __init__(
+        self,
+        work: Work,
+        wake: Callable[[], None],
+        stream: TextStream | None = None,
+        on_text: Callable[[str], None] | None = None,
+    ) -> None:
+        self.id = uuid4().hex
+        self.future: Future[Result] = Future()
+        # Only `cancel` cancels: Future.cancel would leave the batch generating for nobody.
+        self.future.set_running_or_notify_cancel()
+        self.work = work
+        self.stream = stream
+        self._on_text = on_text
+        self.canceled = threading.Event()
+        self._tokens_at_cancel = 0
+        self._wake = wake
+
+    def result(self, timeout: float | None = None) -> Result:
+        """Wait for the answer, at most `timeout` seconds; raises as the future does."""
+        return self.future.result(timeout)
+
+    def cancel(self) -> None:
+        """Stop generating within one step; does nothing once the answer is complete."""
+        if self.canceled.is_set():
+            return
+        self._tokens_at_cancel = len(self.work.tokens)
+        self.canceled.set()
+        self._wake()
+
+    def overdue(self, now: float) -> bool:
+        """Whether the request's deadline has passed."""
+        deadline = self.work.request.deadline
+        return deadline is not None and now >= deadline
+
+    def say(self, piece: str) -> Exception | None:
+        """Give a piece of text to the caller; returns what the caller's function raised."""
+        try:
+            if piece and self._on_text is not None:
+                self._on_text(piece)
+        except Exception as error:  # noqa: BLE001 - a caller's mistake must not end the engine
+            return error
+        return None
+
+    def summary(self, text: str, reason: FinishReason) -> Result:
+        """What there is to say about the answer as it stands."""
+        work = self.work
+        tokens = tuple(work.tokens)
+        late = len(tokens) - self._tokens_at_cancel if self.canceled.is_set() else 0
+        return Result(
+            text=text,
+            token_ids=tokens,
+            prompt_tokens=work.prompt_tokens,
+            cached_tokens=work.running.cached_tokens if work.running else 0,
+            completion_tokens=len(tokens),
+            finish_reason=reason,
+            timing=work.timing(),
+            tokens_after_cancel=late,
+        )

@@ -1,0 +1,264 @@
+"""The running batch: transformers' continuous batching, driven step by step.
+
+The parts (scheduler, paged cache, inputs, model runner) are the stock ones of
+transformers.generation.continuous_batching. The stock manager around them is not used: it polls a
+queue, delivers through another thread, and loses the requests that it cancels.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
+
+import torch
+from transformers import ContinuousBatchingConfig, GenerationConfig
+from transformers.generation.continuous_batching import (
+    FIFOScheduler,
+    PagedAttentionCache,
+    RequestState,
+    RequestStatus,
+)
+from transformers.generation.continuous_batching.continuous_api import (
+    BackgroundThreadStatus,
+    ContinuousBatchProcessor,
+    OutputRouter,
+)
+from transformers.generation.continuous_batching.distributed import DistributedHelper
+from transformers.generation.continuous_batching.initialization import (
+    resolve_continuous_batching_config,
+    update_cb_config_after_cache_creation,
+)
+
+from worker.engine.errors import ModelError
+from worker.engine.limits import Resolved
+from worker.engine.sampling import Sampler, Sampling
+
+
+class PrefixCache(PagedAttentionCache):
+    """The paged cache, remembering what each request found and forgetting the oldest first."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.found: dict[str, int] = {}
+
+    def search_prefix_match(self, request_id: str, prompt_ids: list[int]) -> int:
+        """The number of a prompt's tokens whose keys and values are cached."""
+        tokens: int = super().search_prefix_match(request_id, prompt_ids)
+        self.found[request_id] = tokens
+        return tokens
+
+    @property
+    def free_pages(self) -> int:
+        """Pages that hold nothing, neither a request's tokens nor a remembered prefix."""
+        allocator = next(iter(self.cache_allocators.values()))
+        unused: int = self.pool.num_free_sectors * allocator.blocks_per_sector
+        return unused + int(self.pool.count_free_blocks(allocator.index))
+
+    def forget(self, pages: int) -> None:
+        """Drop the remembered prefixes that have been unused longest, until `pages` are freed.
+
+        The stock cache drops all of them at once.
+        """
+        allocator = next(iter(self.cache_allocators.values()))
+        ledger = allocator.ledger
+        oldest = list(islice(ledger.cached_blocks, max(pages, 0)))
+        for page in oldest:
+            del ledger.cached_blocks[page]
+            del ledger.hash_to_block[ledger.block_to_hash.pop(page)]
+        self.pool.free_blocks(allocator.index, oldest)
+
+
+@dataclass(eq=False)
+class Running:
+    """One request in the batch."""
+
+    state: Any
+    pages: int
+    eos: frozenset[int]
+    cache: PrefixCache = field(repr=False)
+
+    @property
+    def id(self) -> str:
+        """The request's id."""
+        return str(self.state.request_id)
+
+    @property
+    def tokens(self) -> list[int]:
+        """What has been generated so far."""
+        tokens: list[int] = self.state.generated_tokens
+        return tokens
+
+    @property
+    def finished(self) -> bool:
+        """Whether the last token has been generated."""
+        return bool(self.state.status >= RequestStatus.FINISHED)
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the model ended the answer itself."""
+        return bool(self.tokens) and self.tokens[-1] in self.eos
+
+    @property
+    def cached_tokens(self) -> int:
+        """The prompt tokens that were found in the cache."""
+        return self.cache.found.get(self.id, 0)
+
+
+class Batch:
+    """Holds running requests and advances all of them by one step at a time.
+
+    Every running request has its worst case (prompt plus longest answer) reserved, so the stock
+    scheduler never has to preempt one. Not thread-safe: one thread owns it.
+    """
+
+    def __init__(self, model: Any, limits: Resolved) -> None:
+        self._model = model
+        self._slots = limits.slots
+        self._page = limits.page_tokens
+        self._running: dict[str, Running] = {}
+        self._reserved = 0
+        self._processor = _stock_processor(model, limits)
+        self._cache: PrefixCache = self._processor.cache
+        self.capacity = self._cache.num_blocks
+        """Pages in the cache."""
+
+    def __len__(self) -> int:
+        return len(self._running)
+
+    @property
+    def capacity_tokens(self) -> int:
+        """The most tokens, prompt and answer together, that one request may have."""
+        return int(self.capacity) * self._page
+
+    def pages(self, tokens: int) -> int:
+        """The pages that so many tokens of one request take."""
+        return -(-tokens // self._page)
+
+    def fits(self, tokens: int) -> bool:
+        """Whether a request of so many tokens, prompt and answer together, may join now."""
+        room = self.capacity - self._reserved
+        return len(self._running) < self._slots and self.pages(tokens) <= room
+
+    def shares_unfinished_prefix(self, ids: Sequence[int]) -> bool:
+        """Whether a running request is still reading a prompt with the same first page.
+
+        If so it pays to wait: once read, the common pages are found in the cache.
+        """
+        first = list(ids[: self._page])
+        return len(first) < len(ids) and any(
+            not other.tokens and other.state.initial_tokens[: self._page] == first
+            for other in self._running.values()
+        )
+
+    def add(
+        self, id_: str, ids: list[int], max_new_tokens: int, eos: frozenset[int], draw: Sampling
+    ) -> Running:
+        """Let a request join that `fits`."""
+        state = RequestState(
+            request_id=id_,
+            initial_tokens=ids,
+            max_new_tokens=max_new_tokens,
+            eos_token_id=sorted(eos),
+            logit_processor_kwargs={"sampling": draw},
+        )
+        running = Running(state, self.pages(len(ids) + max_new_tokens), eos, self._cache)
+        self._running[id_] = running
+        self._reserved += running.pages
+        self._processor.scheduler.add_waiting_request(state)
+        self._make_room()
+        return running
+
+    def remove(self, running: Running) -> None:
+        """Take a request out, finished or not; its complete pages stay findable."""
+        if self._running.pop(running.id, None) is None:
+            return
+        self._reserved -= running.pages
+        self._cache.found.pop(running.id, None)
+        scheduler = self._processor.scheduler
+        scheduler.set_request_cancellation(running.id)
+        scheduler.clear_cancelled_requests()
+
+    def step(self) -> None:
+        """Read prompts and generate one token for each request that is past its prompt."""
+        if self._processor.prepare_next_batch():
+            self._processor._generation_step(self._model)
+            self._processor.update_batch()
+
+    def forget_prefixes(self) -> None:
+        """Drop everything remembered of finished requests."""
+        self._cache.forget(self.capacity)
+
+    def _make_room(self) -> None:
+        """Keep as many pages free as running requests may still ask for, so that none is denied."""
+        allocator = next(iter(self._cache.cache_allocators.values()))
+        held = sum(len(table) for table in allocator.block_table.values())
+        self._cache.forget(self._reserved - held - self._cache.free_pages)
+
+
+class _NoRouter(OutputRouter):
+    """Drops the stock outputs, which nobody reads here and which would pile up."""
+
+    def deliver(self, output: Any) -> None:
+        """Drop one output."""
+
+    def deliver_batch(self, outputs: list[Any]) -> None:
+        """Drop outputs."""
+
+
+def _stock_processor(model: Any, limits: Resolved) -> Any:
+    """Assemble the stock batch processor as the stock manager would, without its thread.
+
+    Raises ModelError when the cache does not fit into memory.
+    """
+    text_config = model.config.get_text_config()
+    sampler = Sampler()
+    blocks = None if limits.cache_tokens is None else limits.cache_tokens // limits.page_tokens
+    config = resolve_continuous_batching_config(
+        config=text_config,
+        cb_config=ContinuousBatchingConfig(
+            page_size=limits.page_tokens,
+            num_blocks=blocks,
+            max_batch_tokens=limits.step_tokens,
+            max_requests_per_batch=limits.slots,
+            max_blocks_per_request=0,
+            max_memory_percent=0.8,
+            use_cuda_graph=False,
+            use_async_batching=False,
+            seed=0,
+        ),
+        workload_hints=None,
+        has_logit_processors=True,
+        device=model.device,
+    )
+    helper = DistributedHelper(device_mesh=None, cpu_group_timeout=None, tp_plan={})
+    try:
+        cache = PrefixCache(
+            config=text_config,
+            continuous_batching_config=config,
+            device=model.device,
+            distributed_helper=helper,
+            dtype=model.dtype,
+            model_supports_logits_to_keep=True,
+        )
+    except (MemoryError, ValueError, torch.OutOfMemoryError) as error:
+        raise ModelError(
+            f"The key and value cache for {limits.cache_tokens or 'all free'} tokens does not fit "
+            "into memory; lower the cache size or the number of slots, or use a larger device."
+        ) from error
+    update_cb_config_after_cache_creation(config, cache.num_blocks, cache.max_batch_tokens)
+    return ContinuousBatchProcessor(
+        cache=cache,
+        config=text_config,
+        generation_config=GenerationConfig(do_sample=False),
+        continuous_batching_config=config,
+        logit_processor=sampler,
+        input_queue=None,
+        cancel_queue=None,
+        output_router=_NoRouter(),
+        background_thread_status=BackgroundThreadStatus(),
+        model_device=model.device,
+        model_dtype=model.dtype,
+        # Pages are reserved by Batch.add, so the stock safety margin would only idle them.
+        scheduler=FIFOScheduler(cache, 0.0, limits.slots),
+        distributed_helper=helper,
+    )

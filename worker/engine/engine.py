@@ -1,0 +1,292 @@
+"""The engine: requests in, answers out, one thread that keeps the batch running."""
+
+import io
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from copy import deepcopy
+from pathlib import Path
+
+from PIL import Image
+
+from worker.engine import attention, models
+from worker.engine.admission import Admission
+from worker.engine.answers import Answer
+from worker.engine.batching import Batch
+from worker.engine.detokenizing import TextStream, decode
+from worker.engine.embedding import PictureEmbedding
+from worker.engine.errors import (
+    EngineClosed,
+    EngineError,
+    EngineFailed,
+    ModelError,
+)
+from worker.engine.image_pool import ImagePool
+from worker.engine.images import Tiles
+from worker.engine.intake import Intake
+from worker.engine.limits import Limits
+from worker.engine.models import Loaded
+from worker.engine.preprocessing import Preprocessor
+from worker.engine.prompts import Prompts
+from worker.engine.requests import FinishReason, Picture, Request, Turn
+from worker.engine.vision import Vision
+
+log = logging.getLogger(__name__)
+
+
+class Engine:
+    """Answers visual questions, many at once. Thread-safe."""
+
+    def __init__(self, loaded: Loaded, limits: Limits) -> None:
+        """Take over a loaded model: its embedding and attention are replaced by the engine's.
+
+        Raises ModelError when the caches do not fit into memory.
+        """
+        model = loaded.model
+        self._eos = loaded.eos
+        resolved = limits.resolved(model, loaded.context, loaded.tiling.max_tokens)
+        embedding = PictureEmbedding(model.get_input_embeddings(), resolved.picture_tokens)
+        model.set_input_embeddings(embedding)
+        attention.use(model)
+        # Decoding shares no state with the prompts' tokenizer, which other threads use meanwhile.
+        self._tokenizer = deepcopy(loaded.processor.tokenizer)
+        self._batch = Batch(model, resolved)
+        words = embedding.vocabulary
+        self._intake = Intake(
+            Prompts(loaded.processor, model.config.image_token_id, words),
+            loaded.tiling,
+            context=min(loaded.context, self._batch.capacity_tokens),
+            picture_tokens=resolved.picture_tokens,
+        )
+        pool = ImagePool(resolved.picture_tokens, words)
+        vision = Vision(model, loaded.levels)
+        self._admission = Admission(self._batch, pool, embedding, vision, resolved.tiles_per_pass)
+        self._preprocessor = Preprocessor(loaded.tiling, limits.processes)
+        self.slots = limits.slots
+        self._device = str(model.device)
+        self.failed: EngineFailed | None = None
+        self._closing = False
+        self._turn_began: float | None = None
+        self._wake = threading.Condition()
+        self._open: dict[str, Answer] = {}
+        self._arrived: deque[Answer] = deque()
+        self._nudged = False
+        self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
+        self._thread.start()
+
+    @classmethod
+    def load(
+        cls,
+        model: str | Path,
+        *,
+        revision: str | None = None,
+        device: str = "auto",
+        dtype: str = "auto",
+        slots: int = 32,
+        cache_tokens: int = 0,
+        preprocess_processes: int = 0,
+    ) -> "Engine":
+        """Load a checkpoint by hub name or folder and warm it up with one small picture.
+
+        `cache_tokens` 0 is a default that suits the device; Limits says what the numbers mean.
+        Raises ModelError, with one line that names cause and cure, for what cannot be served.
+        """
+        loaded = models.load(model, revision=revision, device=device, dtype=dtype)
+        limits = Limits(
+            slots=slots, cache_tokens=cache_tokens or None, processes=preprocess_processes
+        )
+        engine = cls(loaded, limits)
+        try:
+            engine._warm_up()
+        except EngineError as error:
+            engine.close()
+            raise ModelError(f"{model} loads but gives no answer: {error.message}") from error
+        return engine
+
+    @property
+    def running(self) -> int:
+        """The number of requests in the batch, at most `slots`."""
+        return len(self._batch)
+
+    @property
+    def waiting(self) -> int:
+        """The number of accepted requests that are not in the batch yet."""
+        return max(0, len(self._open) - len(self._batch))
+
+    @property
+    def step_age(self) -> float:
+        """Seconds that the current step has taken; 0 while there is nothing to do."""
+        began = self._turn_began
+        return 0.0 if began is None else time.monotonic() - began
+
+    def facts(self) -> dict[str, int | float | str]:
+        """What others may want to know of this engine, as JSON values."""
+        return {
+            "slots": self.slots,
+            "running": self.running,
+            "waiting": self.waiting,
+            "step_age_s": round(self.step_age, 3),
+            "context_tokens": self._intake.context,
+            "device": self._device,
+        }
+
+    def submit(self, request: Request, on_text: Callable[[str], None] | None = None) -> Answer:
+        """Check and prepare a request, and queue it for the batch.
+
+        `on_text` is called from the engine's thread with each piece of text as it becomes certain;
+        it must return at once, and if it raises, the answer fails with its error. Raises
+        InvalidRequest or a subclass for requests that can never be answered and EngineFailed when
+        the engine has ended; whatever is found out later is in the answer's future.
+        """
+        work = self._intake.accept(request)
+        stream = TextStream(self._tokenizer) if on_text else None
+        answer = Answer(work, self._nudge, stream, on_text)
+        with self._wake:
+            self._raise_if_ended()
+            self._open[answer.id] = answer
+        if self._admission.pin(work):
+            self._arrive(answer, None)
+        else:
+            cut = self._preprocessor.cut([picture.data for picture in request.pictures])
+            cut.add_done_callback(lambda done: self._arrive(answer, done))
+        return answer
+
+    def close(self) -> None:
+        """End the engine's thread and processes; open answers fail with EngineClosed."""
+        with self._wake:
+            self._closing = True
+            self._wake.notify()
+        self._thread.join()
+        self._preprocessor.close()
+        self._end(EngineClosed("The engine was closed before the answer was complete."))
+
+    def _raise_if_ended(self) -> None:
+        if self.failed is not None:
+            raise type(self.failed)(self.failed.message)
+        if self._closing:
+            raise EngineClosed("The engine is closed; send the request to another worker.")
+
+    def _nudge(self) -> None:
+        with self._wake:
+            self._nudged = True
+            self._wake.notify()
+
+    def _arrive(self, answer: Answer, cut: Future[list[Tiles]] | None) -> None:
+        """Queue a prepared answer, or end it with what preparing it met."""
+        error = cut.exception() if cut else None
+        if error is not None:
+            with self._wake:
+                mine = self._open.pop(answer.id, None)
+            if mine:
+                answer.future.set_exception(error)
+            return
+        answer.work.tiles = cut.result() if cut else None
+        answer.work.prepared = time.monotonic()
+        with self._wake:
+            self._arrived.append(answer)
+            self._wake.notify()
+
+    def _run(self) -> None:
+        try:
+            while self._wait():
+                self._turn()
+        except BaseException as error:
+            log.critical("The engine failed", exc_info=True)
+            failed = EngineFailed(
+                f"The engine failed with {type(error).__name__}; restart the worker and try again."
+            )
+            failed.__cause__ = error
+            self._end(failed)
+
+    def _wait(self) -> bool:
+        """Sleep until there is something to do; False when the engine is to end."""
+        with self._wake:
+            while not (self._closing or self._nudged or self._arrived or self._busy()):
+                self._turn_began = None
+                self._wake.wait(self._until_next_deadline())
+                if any(answer.overdue(time.monotonic()) for answer in self._open.values()):
+                    break
+            self._nudged = False
+            self._turn_began = time.monotonic()
+            while self._arrived:
+                answer = self._arrived.popleft()
+                if answer.id in self._open:
+                    self._admission.put(answer)
+                else:
+                    self._admission.drop(answer)
+            return not self._closing
+
+    def _busy(self) -> bool:
+        return len(self._batch) > 0 or len(self._admission) > 0
+
+    def _until_next_deadline(self) -> float | None:
+        deadlines = [answer.work.request.deadline for answer in self._open.values()]
+        first = min((instant for instant in deadlines if instant is not None), default=None)
+        return None if first is None else max(0.0, first - time.monotonic())
+
+    def _turn(self) -> None:
+        """Settle what is to end early, admit, advance everyone by one step, give out tokens."""
+        now = time.monotonic()
+        with self._wake:
+            current = list(self._open.values())
+        for answer in current:
+            if answer.canceled.is_set():
+                self._finish(answer, "canceled")
+            elif answer.overdue(now):
+                self._finish(answer, "deadline")
+        for answer, error in self._admission.admit(self._eos).items():
+            self._finish(answer, error)
+        if len(self._batch):
+            self._batch.step()
+            for answer in current:
+                self._give_out(answer)
+
+    def _give_out(self, answer: Answer) -> None:
+        """Pass on what the last step brought for one answer."""
+        running = answer.work.running
+        if running is None or answer.future.done():
+            return
+        if running.finished:
+            self._finish(answer, "stop" if running.stopped else "length")
+        elif answer.stream is not None:
+            error = answer.say(answer.stream.advance(running.tokens))
+            if error is not None:
+                self._finish(answer, error)
+
+    def _finish(self, answer: Answer, outcome: FinishReason | Exception) -> None:
+        """End one answer: give back what it holds, and only then resolve its future."""
+        with self._wake:
+            if self._open.pop(answer.id, None) is None:
+                return
+        if isinstance(outcome, Exception):
+            self._admission.drop(answer)
+            answer.future.set_exception(outcome)
+            return
+        text = decode(self._tokenizer, answer.work.tokens)
+        result = answer.summary(text, outcome)
+        self._admission.drop(answer)
+        error = answer.say(answer.stream.finish(text)) if answer.stream else None
+        if error is None:
+            answer.future.set_result(result)
+        else:
+            answer.future.set_exception(error)
+
+    def _end(self, failed: EngineFailed) -> None:
+        """Refuse everything from now on and fail what is open."""
+        with self._wake:
+            self.failed = self.failed or failed
+            answers = list(self._open.values())
+            self._open.clear()
+        self._turn_began = None
+        for answer in answers:
+            answer.future.set_exception(type(failed)(failed.message))
+
+    def _warm_up(self) -> None:
+        """Answer one small picture, so that the first user does not wait for lazy set-up."""
+        file = io.BytesIO()
+        Image.new("RGB", (64, 48), "grey").save(file, "PNG")
+        turn = Turn("user", (Picture(file.getvalue()), "?"))
+        self.submit(Request((turn,), scope="warm-up", max_new_tokens=2)).result()

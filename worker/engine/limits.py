@@ -1,0 +1,68 @@
+"""How much an engine holds at once."""
+
+from dataclasses import dataclass
+from typing import Any
+
+PAGES_OF = {"cpu": 32, "cuda": 256}
+STEP_OF = {"cpu": 2048, "cuda": 8192}
+CPU_CACHE_BYTES = 1 << 30
+CPU_TOKENS_PER_SLOT = 1024
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one engine may hold; None means a default that suits the device.
+
+    `slots`: requests in the batch. `cache_tokens`: tokens with cached keys and values (None on a
+    GPU: what is free after loading; on a CPU: 1024 per slot, at most 1 GiB). `step_tokens`: tokens
+    that pass the model in one step. `page_tokens`: tokens in one page of the cache, the grain of
+    prefix sharing. `picture_tokens`: image tokens whose features are kept. `tiles_per_pass`: tiles
+    that pass the vision tower at once. `processes`: processes that prepare pictures; 0 prepares
+    them in the submitting thread.
+    """
+
+    slots: int = 32
+    cache_tokens: int | None = None
+    step_tokens: int | None = None
+    page_tokens: int | None = None
+    picture_tokens: int | None = None
+    tiles_per_pass: int = 64
+    processes: int = 0
+
+    def resolved(self, model: Any, context: int, tokens_per_picture: int) -> "Resolved":
+        """The same with every default filled in for a model and its device."""
+        device = model.device.type
+        page = self.page_tokens or PAGES_OF.get(device, 256)
+        step = self.step_tokens or STEP_OF.get(device, 8192)
+        cache = self.cache_tokens
+        if cache is None and device == "cpu":
+            cache = min(self.slots * CPU_TOKENS_PER_SLOT, CPU_CACHE_BYTES // _token_bytes(model))
+        pictures = self.picture_tokens or max(2 * self.slots * tokens_per_picture, context)
+        return Resolved(
+            slots=self.slots,
+            cache_tokens=cache,
+            step_tokens=max(step, self.slots),
+            page_tokens=page,
+            picture_tokens=pictures,
+            tiles_per_pass=self.tiles_per_pass,
+        )
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """Limits without open ends, except that `cache_tokens` None means all that is free."""
+
+    slots: int
+    cache_tokens: int | None
+    step_tokens: int
+    page_tokens: int
+    picture_tokens: int
+    tiles_per_pass: int
+
+
+def _token_bytes(model: Any) -> int:
+    """The bytes of one token's keys and values over all layers."""
+    config = model.config.get_text_config()
+    size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    return int(2 * heads * size * config.num_hidden_layers * model.dtype.itemsize)

@@ -1,0 +1,161 @@
+"""Loading a LLaVA-NeXT checkpoint: weights, processor, and what the engine must know of them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import AutoConfig, LlavaNextForConditionalGeneration, LlavaNextProcessor
+from transformers.models.llava_next.image_processing_pil_llava_next import (
+    LlavaNextImageProcessorPil,
+)
+
+from worker.engine.errors import ModelError
+from worker.engine.images import Tiling
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model ready to serve.
+
+    `levels` float32 [3, 256] is the normalised value of each channel level; `context` is the most
+    tokens, prompt and answer together, that the model can attend over; `eos` are the tokens that
+    end an answer.
+    """
+
+    model: Any
+    processor: Any
+    tiling: Tiling
+    levels: np.ndarray[Any, np.dtype[np.float32]]
+    context: int
+    eos: frozenset[int]
+
+
+def load(
+    model: str | Path, *, revision: str | None = None, device: str = "auto", dtype: str = "auto"
+) -> Loaded:
+    """Load a checkpoint by hub name or folder: safetensors only, no code from the checkpoint.
+
+    `device` "auto" is the GPU where there is one; `dtype` "auto" is bfloat16 on a GPU and float32 on
+    a CPU, whose half precision is slow. Raises ModelError with one line that
+    names cause and cure.
+    """
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if dtype == "auto":
+        dtype = "float32" if device == "cpu" else "bfloat16"
+    where: dict[str, Any] = {"revision": revision, "trust_remote_code": False}
+    _check_folder(model)
+    _check_config(model, where)
+    try:
+        weights = LlavaNextForConditionalGeneration.from_pretrained(
+            model, use_safetensors=True, dtype=dtype, **where
+        )
+    except (OSError, ValueError, RuntimeError) as error:
+        raise ModelError(
+            f"The weights of {model} cannot be loaded; the engine needs safetensors files that "
+            f"match config.json ({_first_line(error)})."
+        ) from error
+    try:
+        processor = LlavaNextProcessor.from_pretrained(model, **where)
+        pixels = LlavaNextImageProcessorPil.from_pretrained(model, **where)
+    except (OSError, ValueError, TypeError, RuntimeError) as error:
+        raise ModelError(
+            f"The processor of {model} cannot be loaded; the folder needs the tokenizer's files "
+            f"and preprocessor_config.json ({_first_line(error)})."
+        ) from error
+    return assemble(weights, processor, pixels, name=str(model), device=device)
+
+
+def assemble(weights: Any, processor: Any, pixels: Any, *, name: str, device: str) -> Loaded:
+    """Put a loaded model and its processors together; `pixels` is the Pillow image processor.
+
+    Raises ModelError if there is no chat template or the picture settings contradict each other.
+    """
+    if not processor.chat_template:
+        raise ModelError(
+            f"{name} has no chat template; add chat_template.jinja to it (the llava-hf "
+            "checkpoints have one)."
+        )
+    config = weights.config
+    context = config.text_config.max_position_embeddings
+    window = getattr(config.text_config, "sliding_window", None)
+    if window is not None:
+        # Within its window a sliding attention equals a full one, which can share prefixes.
+        context = min(context, window)
+        config.text_config.sliding_window = None
+    return Loaded(
+        model=weights.to(device).eval(),
+        processor=processor,
+        tiling=_tiling(config, pixels, name),
+        levels=_levels(pixels),
+        context=context,
+        eos=_eos(weights.generation_config, processor.tokenizer),
+    )
+
+
+def _check_folder(model: str | Path) -> None:
+    folder = Path(model)
+    looks_like_path = isinstance(model, Path) or str(model).startswith((".", "/", "~"))
+    if not folder.is_dir():
+        if looks_like_path:
+            raise ModelError(f"There is no folder {model}; give a hub name or an existing folder.")
+        return
+    if not (folder / "config.json").is_file():
+        raise ModelError(f"The folder {model} has no config.json, so it holds no model.")
+    if not any(folder.glob("*.safetensors")):
+        raise ModelError(
+            f"The folder {model} has no .safetensors file; convert the weights to safetensors, "
+            "other formats can carry code and are not loaded."
+        )
+
+
+def _check_config(model: str | Path, where: dict[str, Any]) -> None:
+    try:
+        config = AutoConfig.from_pretrained(model, **where)
+    except (OSError, ValueError) as error:
+        raise ModelError(
+            f"The configuration of {model} cannot be read; check the name, the revision and the "
+            f"network ({_first_line(error)})."
+        ) from error
+    if config.model_type != "llava_next":
+        raise ModelError(
+            f"{model} is a {config.model_type} model; this engine serves LLaVA-NeXT "
+            "(LLaVA 1.6) models, whose model_type is llava_next."
+        )
+
+
+def _tiling(config: Any, pixels: Any, name: str) -> Tiling:
+    """The checkpoint's tiling; the model's own configuration is the truth that features follow."""
+    vision = config.vision_config
+    tile = vision.image_size
+    grids = [tuple(grid) for grid in config.image_grid_pinpoints]
+    cropped = pixels.crop_size
+    if (cropped.height, cropped.width) != (tile, tile) or [
+        tuple(grid) for grid in pixels.image_grid_pinpoints
+    ] != grids:
+        raise ModelError(
+            f"{name}: preprocessor_config.json and config.json disagree about tile size or "
+            "image_grid_pinpoints; restore the files that belong together."
+        )
+    return Tiling(tile, tuple(grids), tile // vision.patch_size, int(pixels.resample))
+
+
+def _levels(pixels: Any) -> np.ndarray[Any, np.dtype[np.float32]]:
+    ramp = np.broadcast_to(np.arange(256, dtype=np.uint8), (3, 1, 256))
+    scaled = pixels.rescale(ramp, pixels.rescale_factor)
+    values = pixels.normalize(scaled, pixels.image_mean, pixels.image_std)
+    return np.ascontiguousarray(values[:, 0], dtype=np.float32)
+
+
+def _eos(generation: Any, tokenizer: Any) -> frozenset[int]:
+    ids = generation.eos_token_id
+    if ids is None:
+        ids = tokenizer.eos_token_id
+    return frozenset(ids if isinstance(ids, list) else [ids]) - {None}
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines() or [""]
+    return f"{type(error).__name__}: {lines[0][:200]}"

@@ -1,0 +1,78 @@
+"""Where pictures are cut into tiles: in the calling thread or in a pool of processes."""
+
+import multiprocessing
+import threading
+from collections.abc import Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+
+from worker.engine import images
+from worker.engine.errors import PreprocessingCrashed
+from worker.engine.images import Tiles, Tiling
+
+
+def _cut(pictures: Sequence[bytes], tiling: Tiling) -> list[Tiles]:
+    return [images.tiles(data, tiling) for data in pictures]
+
+
+class Preprocessor:
+    """Cuts pictures into tiles with `processes` processes; 0 means in the calling thread.
+
+    Processes and not threads, since decoding and scaling in threads starve the thread that feeds
+    the device. Thread-safe.
+    """
+
+    def __init__(self, tiling: Tiling, processes: int) -> None:
+        self._tiling = tiling
+        self._processes = processes
+        self._lock = threading.Lock()
+        self._pool = self._new_pool()
+
+    def cut(self, pictures: Sequence[bytes]) -> Future[list[Tiles]]:
+        """Cut pictures; the future holds one tile array per picture, or the error of the first
+        that cannot be decoded, or PreprocessingCrashed."""
+        future: Future[list[Tiles]] = Future()
+        if not self._processes or not pictures:
+            try:
+                future.set_result(_cut(pictures, self._tiling))
+            except Exception as error:  # noqa: BLE001 - the future carries it, as a pool's would
+                future.set_exception(error)
+            return future
+        with self._lock:
+            pool = self._pool
+            try:
+                working = pool.submit(_cut, pictures, self._tiling) if pool else None
+            except BrokenProcessPool:
+                # A killed process breaks its pool for good; the next request gets a new one.
+                self._pool = self._new_pool()
+                working = self._pool.submit(_cut, pictures, self._tiling) if self._pool else None
+        if working is None:
+            future.set_exception(PreprocessingCrashed("The engine is closing."))
+        else:
+            working.add_done_callback(lambda done: _hand_over(done, future))
+        return future
+
+    def close(self) -> None:
+        """End the processes; work in progress fails with PreprocessingCrashed."""
+        with self._lock:
+            pool, self._pool = self._pool, None
+        if pool:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+    def _new_pool(self) -> ProcessPoolExecutor | None:
+        if not self._processes:
+            return None
+        # Forking a process that has threads and a CUDA context is not safe.
+        context = multiprocessing.get_context("forkserver")
+        return ProcessPoolExecutor(self._processes, mp_context=context)
+
+
+def _hand_over(done: Future[list[Tiles]], future: Future[list[Tiles]]) -> None:
+    if done.cancelled() or isinstance(done.exception(), BrokenProcessPool):
+        future.set_exception(
+            PreprocessingCrashed("The process that prepared the picture died; try again.")
+        )
+    elif error := done.exception():
+        future.set_exception(error)
+    else:
+        future.set_result(done.result())

@@ -1,0 +1,40 @@
+"""The vision tower: from uint8 tiles to one feature per image token."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from worker.engine.images import Tiles
+
+
+class Vision:
+    """Runs a checkpoint's vision tower and projector on tiles.
+
+    `levels` [3, 256] float32 holds the normalised value of each of the 256 levels of each channel,
+    as the checkpoint's processor computes it: looking values up is exact by construction, and the
+    device receives a byte per value instead of four.
+    """
+
+    def __init__(self, model: Any, levels: np.ndarray[Any, np.dtype[np.float32]]) -> None:
+        self._model = model
+        self._levels = torch.from_numpy(levels).to(model.device)
+
+    def pixel_values(self, tiles: Tiles) -> torch.Tensor:
+        """uint8 [tiles, 3, side, side] -> float32 of the same shape, equal to the processor's."""
+        index = torch.from_numpy(tiles).to(self._levels.device).int()
+        return torch.stack([self._levels[c][index[:, c]] for c in range(3)], dim=1)
+
+    @torch.no_grad()
+    def features(
+        self, pictures: Sequence[tuple[Tiles, tuple[int, int]]]
+    ) -> tuple[torch.Tensor, ...]:
+        """Encode pictures, each given as (tiles, (height, width)), in one pass.
+
+        Returns one tensor [image tokens, hidden] per picture.
+        """
+        pixels = torch.cat([self.pixel_values(tiles) for tiles, _ in pictures])
+        sizes = torch.tensor([size for _, size in pictures])
+        output = self._model.get_image_features(pixel_values=pixels, image_sizes=sizes)
+        return tuple(output.pooler_output)
