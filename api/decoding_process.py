@@ -1,0 +1,79 @@
+"""The image door's child: reads uploads from a socket, answers each, and can do little else."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import resource
+import socket
+import sys
+from collections.abc import Callable
+
+from PIL import AvifImagePlugin, Image
+
+from api.decoding import Canonical, Refused, canonicalise
+from api.decoding_wire import Limits, receive_frame, send_frame
+
+MAX_UPLOAD_BYTES = 1 << 30
+# What Pillow imports on meeting the formats we accept: a confined process can open no file, and so
+# no module either.
+IMPORTED_LATE = ("MpoImagePlugin", "TiffImagePlugin", "WebPImagePlugin")
+
+
+def main(work: Callable[[bytes, Limits], Canonical] = canonicalise) -> None:
+    """Serve the socket and limits that the command line names, until the door closes.
+
+    ``work`` is what is done with an upload; tests pass work that hangs or crashes.
+    """
+    limits = Limits(**json.loads(sys.argv[2]))
+    Image.preinit()
+    for plugin in IMPORTED_LATE:
+        importlib.import_module(f"PIL.{plugin}")
+    Image.MAX_IMAGE_PIXELS = limits.max_pixels
+    # Each decoder thread would reserve a stack and an arena out of the memory limit.
+    AvifImagePlugin.DEFAULT_MAX_THREADS = 1
+    with socket.socket(fileno=int(sys.argv[1])) as door:
+        _confine(limits)
+        send_frame(door, {"ready": True})
+        while True:
+            try:
+                _, data = receive_frame(door, MAX_UPLOAD_BYTES)
+                _allow_processor_time(limits)
+                send_frame(door, *_answer(work, data, limits))
+            except (EOFError, ConnectionError):
+                return
+
+
+def _answer(
+    work: Callable[[bytes, Limits], Canonical], data: bytes, limits: Limits
+) -> tuple[dict[str, str | int], bytes]:
+    try:
+        picture = work(data, limits)
+    except Refused as refused:
+        return {"code": refused.code, "message": refused.message}, b""
+    return {"width": picture.width, "height": picture.height}, picture.data
+
+
+def _confine(limits: Limits) -> None:
+    """Give up what decoding does not need: more memory, new files, sockets, processes."""
+    for kind in (
+        resource.RLIMIT_CORE,
+        resource.RLIMIT_FSIZE,
+        resource.RLIMIT_NPROC,
+        resource.RLIMIT_NOFILE,
+    ):
+        resource.setrlimit(kind, (0, 0))
+    if sys.platform != "darwin":  # macOS has the constant and refuses the call
+        resource.setrlimit(resource.RLIMIT_AS, (limits.memory_bytes, limits.memory_bytes))
+
+
+def _allow_processor_time(limits: Limits) -> None:
+    """Let SIGXCPU end the process after ``cpu_s`` more seconds, even where the door is gone."""
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    used = int(usage.ru_utime + usage.ru_stime)
+    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+    resource.setrlimit(resource.RLIMIT_CPU, (used + limits.cpu_s, hard))
+
+
+if __name__ == "__main__":
+    main()
