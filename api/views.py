@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import partial
 
 from flask import Blueprint, Response, current_app, jsonify, request
 
@@ -41,11 +42,14 @@ def create_job() -> Response:
     parts = services()
     draft = _draft(owner, read_create_job(request))
     job, replayed = parts.ledger.submit(draft)
-    if not replayed:
-        parts.hints.publish(job.model)
     seconds = preferred_wait(request.headers.get("Prefer"))
-    job = parts.waiting.until_ended(lambda: _own(owner, job.id), seconds)
+    if seconds:
+        parts.hints.publish(job.model)
+        job = parts.waiting.until_ended(lambda: _own(owner, job.id), seconds)
     response = _shown(job)
+    if not seconds and not replayed:
+        # The job is safe already; its caller need not wait for the broker.
+        response.call_on_close(partial(parts.hints.publish, job.model))
     response.status_code = 200 if job.status.is_terminal and seconds else 202
     response.headers["Location"] = f"/v1/jobs/{job.id}"
     response.headers["Operation-Location"] = f"{request.host_url}v1/jobs/{job.id}"
@@ -60,7 +64,8 @@ def get_job(job_id: str) -> Response:
     job = services().waiting.until_ended(lambda: _own(owner, job_id), seconds)
     response = _shown(job)
     response.add_etag()
-    return response.make_conditional(request)
+    response.make_conditional(request)
+    return response
 
 
 @bp.post("/jobs/<job_id>/cancel")

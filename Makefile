@@ -1,0 +1,38 @@
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: demo test check bench up clean
+
+demo: $(STAMP)  ## answer the bundled pictures through the whole system
+	@$(BIN)/llava-jobs demo
+
+test: $(STAMP)  ## the whole suite
+	@$(BIN)/pytest
+
+check: $(STAMP)  ## style, types and the directions of imports
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/pytest -q tests/unit/test_imports.py
+
+bench: $(STAMP)  ## jobs per second against the plain script
+	@$(BIN)/python -m bench
+
+up: $(STAMP)  ## store, API and one worker until Ctrl-C
+	@$(BIN)/llava-jobs up
+
+$(STAMP): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed: make PYTHON=python3.12 ..."; exit 1; }
+	@echo "[1/3] creating $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+	@echo "[2/3] installing what requirements.lock pins (torch is the largest part)"
+	@$(BIN)/pip install --disable-pip-version-check --quiet --progress-bar on -r requirements.lock
+	@echo "[3/3] installing llava-jobs"
+	@$(BIN)/pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation -e .
+	@touch $@
+
+clean:  ## remove what the other targets made
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
