@@ -1,4 +1,4 @@
-"""The demo model before training: a LLaVA-NeXT of the released design, only small, and its processor."""
+"""The demo model before training: LLaVA-NeXT as released, only small, and its processor."""
 
 from __future__ import annotations
 
@@ -33,6 +33,13 @@ GRIDS = [
 
 SPECIAL = ("<s>", "</s>", "<unk>", "<pad>", "<image>", "[INST]", "[/INST]")
 BOS, EOS, UNK, PAD, IMAGE = range(5)
+ROLES = {
+    "bos_token": "<s>",
+    "eos_token": "</s>",
+    "unk_token": "<unk>",
+    "pad_token": "<pad>",
+    "extra_special_tokens": {"image_token": "<image>"},
+}
 
 # Mistral's format. System text opens the first question, since the format has no place for it.
 CHAT_TEMPLATE = """\
@@ -63,7 +70,7 @@ CHAT_TEMPLATE = """\
 
 
 def new_model() -> LlavaNextForConditionalGeneration:
-    """Build the model with random weights from torch's current seed: 2 million parameters, float32."""
+    """Build the model with random float32 weights, from torch's seed: 2 million parameters."""
     vision = CLIPVisionConfig(
         hidden_size=128,
         intermediate_size=512,
@@ -119,7 +126,6 @@ def new_processor() -> LlavaNextProcessor:
         vision_feature_select_strategy="default",
         num_additional_image_tokens=1,
         chat_template=CHAT_TEMPLATE,
-        image_token="<image>",
     )
 
 
@@ -129,7 +135,7 @@ def new_tokenizer() -> PreTrainedTokenizerFast:
     Every digit, code letter and Chinese character is at most one token, and any Unicode text
     survives the round trip, because all 256 bytes are in the vocabulary.
     """
-    tokenizer = Tokenizer(models.BPE(unk_token="<unk>"))
+    tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
             pre_tokenizers.Split(Regex(r"\d|[A-Z](?=\d)|\p{Han}|\p{P}|\n"), "isolated"),
@@ -151,11 +157,7 @@ def new_tokenizer() -> PreTrainedTokenizerFast:
     tokenizer.train_from_iterator(_corpus(), trainer)
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
-        bos_token="<s>",
-        eos_token="</s>",
-        unk_token="<unk>",
-        pad_token="<pad>",
-        extra_special_tokens={"image_token": "<image>"},
+        **ROLES,
         padding_side="left",
         model_max_length=8192,
         clean_up_tokenization_spaces=False,

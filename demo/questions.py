@@ -5,7 +5,7 @@ from __future__ import annotations
 from random import Random
 from typing import Literal, NamedTuple
 
-from demo.scenes import Scene
+from demo.scenes import COLOURS, SHAPES, Scene
 
 Kind = Literal["colour", "shape", "count", "code", "absent"]
 Language = Literal["en", "zh"]
@@ -182,15 +182,30 @@ HELD_OUT_PHRASES: dict[tuple[Language, Kind], tuple[str, ...]] = {
 }
 
 UNSEEN: dict[Language, str] = {"en": "I cannot see that.", "zh": "我看不到。"}
-CHINESE = {
-    **{"red": "红色", "green": "绿色", "blue": "蓝色", "yellow": "黄色", "purple": "紫色"},
-    **{"white": "白色", "circle": "圆形", "square": "方形", "triangle": "三角形"},
-    **{"star": "星形", "heart": "心形", "cross": "十字形"},
-}
+CHINESE = dict(
+    zip(
+        (*COLOURS, *SHAPES),
+        (
+            "红色",
+            "绿色",
+            "蓝色",
+            "黄色",
+            "紫色",
+            "白色",
+            "圆形",
+            "方形",
+            "三角形",
+            "星形",
+            "心形",
+            "十字形",
+        ),
+        strict=True,
+    )
+)
 
 
 def truth(scene: Scene, kind: Kind, language: Language) -> str:
-    """State the true answer to a question of this kind about this scene, as the model must give it."""
+    """State the one true answer to a question of this kind, as the model must give it."""
     english = language == "en"
     if kind == "colour" and scene.light:
         return f"The light is {scene.light}." if english else f"灯是{CHINESE[scene.light]}的。"

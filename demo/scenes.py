@@ -65,7 +65,7 @@ def random_size(rng: Random) -> tuple[int, int]:
     """Choose (width, height): mostly phone-photo shapes, now and then a strip up to 3:1 or 1:3."""
     ratio = rng.choice((4 / 3, 3 / 2, 16 / 9, 1.0, 3 / 4, 2 / 3, 9 / 16, 0.0, 0.0, 0.0))
     ratio = ratio or 3 ** rng.uniform(-1, 1)
-    longest = 150 * (1000 / 150) ** (rng.random() ** 2)
+    longest = 150 * (1000 / 150) ** (rng.random() ** 3)
     width, height = (longest, longest / ratio) if ratio >= 1 else (longest * ratio, longest)
     return max(56, round(width)), max(56, round(height))
 
@@ -80,7 +80,7 @@ def panel_box(scene: Scene) -> Box:
 
 
 def parts(scene: Scene) -> list[Part]:
-    """Lay the scene's elements out on its panel, in pixels; an absent element leaves its place bare."""
+    """Lay the elements out on the panel, in pixels; what is absent leaves its place bare."""
     rng = Random(f"layout {scene.seed}")
     cells = _cells(panel_box(scene), rng)
     placed: list[Part] = []
@@ -164,7 +164,7 @@ def _display(cell: Box, code: str | None, rng: Random) -> list[Part]:
     x = left + (right - left - width) * rng.uniform(0.3, 0.7)
     y = top + (bottom - top - height) * rng.uniform(0.3, 0.7)
     placed = [Part("display", (x, y, x + width, y + height))]
-    letter_height = min(height * rng.uniform(0.68, 0.78), width / 3.5 * 1.45)
+    letter_height = min(height * rng.uniform(0.68, 0.78), width / 4.0 * 1.45)
     letter_width = letter_height / rng.uniform(1.4, 1.5)
     pitch = letter_width * rng.uniform(1.18, 1.26)
     start = x + (width - 2 * pitch - letter_width) * rng.uniform(0.35, 0.65)
