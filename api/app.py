@@ -12,7 +12,7 @@ from api.waiting import Waiting
 from jobs.changes import Changes
 from jobs.hints import Hints, celery_app
 from jobs.image_store import ImageStore
-from jobs.keys import Keys
+from jobs.keys import DEFAULT_TENANT, Keys
 from jobs.ledger import Ledger, Limits
 from jobs.logs import configure_logs
 from jobs.settings import Settings
@@ -44,7 +44,9 @@ def create_app(settings: Settings) -> Flask:
         timeout_s=settings.image_timeout_s,
         max_pixels=settings.max_image_pixels,
     )
-    app.extensions["keys"] = Keys(client)
+    keys = app.extensions["keys"] = Keys(client)
+    if settings.bootstrap_key:
+        keys.create_first(DEFAULT_TENANT, settings.bootstrap_key.get_secret_value())
     app.extensions["services"] = views.Services(
         settings, ledger, ImageStore(client), door, hints, waiting
     )

@@ -16,6 +16,7 @@ from jobs.ledger import PREFIX
 from jobs.store import told_plainly
 
 _FORM = re.compile(r"lj_([a-z0-9]{8,32})_([A-Za-z0-9]{32,128})")
+DEFAULT_TENANT = "default"
 _INDEX = f"{PREFIX}keys"
 TENANT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
@@ -60,6 +61,10 @@ class Keys:
             pipe.sadd(_INDEX, form[1])
             pipe.execute()
         return key
+
+    def create_first(self, tenant: str, secret: str | None = None) -> str | None:
+        """Make a key as ``create`` does where there is none at all, and return it; else None."""
+        return None if self.list() else self.create(tenant, secret)
 
     def list(self) -> list[Key]:
         """Return all keys, oldest first."""

@@ -14,7 +14,9 @@ DEMO_MODEL = "demo"
 class Settings(BaseSettings):
     """What can be set, each from the environment variable ``LLAVA_JOBS_<NAME>``."""
 
-    model_config = SettingsConfigDict(env_prefix="LLAVA_JOBS_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix="LLAVA_JOBS_", env_ignore_empty=True, frozen=True, extra="ignore"
+    )
 
     redis_url: SecretStr | None = Field(
         default=None,

@@ -15,7 +15,7 @@ from pathlib import Path
 import httpx
 
 from jobs.errors import ConfigurationError
-from jobs.keys import Keys
+from jobs.keys import DEFAULT_TENANT, Keys
 from jobs.settings import Settings
 from jobs.store import connect, inspect
 from llava_jobs.child import Child
@@ -23,7 +23,6 @@ from llava_jobs.embedded import EmbeddedStore
 
 EX_CONFIG = 78
 """Exit status of a child whose configuration cannot work (sysexits.h)."""
-DEFAULT_TENANT = "default"
 _TICK_S = 0.2
 
 
@@ -119,12 +118,10 @@ class Up:
 
     def _first_key(self, keys: Keys) -> None:
         bootstrap = self._plan.settings.bootstrap_key
-        if keys.list():
-            return
-        self.first_key = keys.create(
+        self.first_key = keys.create_first(
             DEFAULT_TENANT, bootstrap.get_secret_value() if bootstrap else None
         )
-        if bootstrap is None:
+        if self.first_key and bootstrap is None:
             self._say(f"your key, shown this once: {self.first_key}")
             self._say(f"  export LLAVA_JOBS_API_KEY={self.first_key}")
 
