@@ -66,7 +66,6 @@ class Engine:
         self._admission = Admission(self._batch, pool, embedding, vision, resolved.tiles_per_pass)
         self._preprocessor = Preprocessor(loaded.tiling, limits.processes)
         self.slots = limits.slots
-        self._device = str(model.device)
         self.failed: EngineFailed | None = None
         self._closing = False
         self._turn_began: float | None = None
@@ -85,20 +84,15 @@ class Engine:
         revision: str | None = None,
         device: str = "auto",
         dtype: str = "auto",
-        slots: int = 32,
-        cache_tokens: int = 0,
-        preprocess_processes: int = 0,
+        limits: Limits | None = None,
     ) -> "Engine":
         """Load a checkpoint by hub name or folder and warm it up with one small picture.
 
-        `cache_tokens` 0 is a default that suits the device; Limits says what the numbers mean.
-        Raises ModelError, with one line that names cause and cure, for what cannot be served.
+        `device` and `dtype` "auto" take the GPU and bfloat16 where there is a GPU. Raises
+        ModelError, with one line that names cause and cure, for what cannot be served.
         """
         loaded = models.load(model, revision=revision, device=device, dtype=dtype)
-        limits = Limits(
-            slots=slots, cache_tokens=cache_tokens or None, processes=preprocess_processes
-        )
-        engine = cls(loaded, limits)
+        engine = cls(loaded, limits or Limits())
         try:
             engine._warm_up()
         except EngineError as error:
@@ -121,17 +115,6 @@ class Engine:
         """Seconds that the current step has taken; 0 while there is nothing to do."""
         began = self._turn_began
         return 0.0 if began is None else time.monotonic() - began
-
-    def facts(self) -> dict[str, int | float | str]:
-        """What others may want to know of this engine, as JSON values."""
-        return {
-            "slots": self.slots,
-            "running": self.running,
-            "waiting": self.waiting,
-            "step_age_s": round(self.step_age, 3),
-            "context_tokens": self._intake.context,
-            "device": self._device,
-        }
 
     def submit(self, request: Request, on_text: Callable[[str], None] | None = None) -> Answer:
         """Check and prepare a request, and queue it for the batch.

@@ -37,9 +37,9 @@ def load(
 ) -> Loaded:
     """Load a checkpoint by hub name or folder: safetensors only, no code from the checkpoint.
 
-    `device` "auto" is the GPU where there is one; `dtype` "auto" is bfloat16 on a GPU and float32 on
-    a CPU, whose half precision is slow. Raises ModelError with one line that
-    names cause and cure.
+    `device` "auto" is the GPU where there is one; `dtype` "auto" is bfloat16 on a GPU and float32
+    on a CPU, whose half precision is slow. Raises ModelError with one line that names cause and
+    cure.
     """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
