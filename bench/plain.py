@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import torch
 from PIL import Image
@@ -33,13 +34,13 @@ def run_plain(
 
 
 @torch.inference_mode()
-def _answer(processor: object, network: object, question: Question, max_new_tokens: int) -> str:
+def _answer(processor: Any, network: Any, question: Question, max_new_tokens: int) -> str:
     content = [{"type": "image"}, {"type": "text", "text": question.text}]
-    prompt = processor.apply_chat_template(  # type: ignore[attr-defined]
+    prompt = processor.apply_chat_template(
         [{"role": "user", "content": content}], add_generation_prompt=True
     )
     picture = Image.open(BytesIO(question.picture)).convert("RGB")
-    inputs = processor(images=picture, text=prompt, return_tensors="pt", add_special_tokens=False)  # type: ignore[operator]
-    output = network.generate(**inputs, max_new_tokens=max_new_tokens, do_sample=False)  # type: ignore[attr-defined]
+    inputs = processor(images=picture, text=prompt, return_tensors="pt", add_special_tokens=False)
+    output = network.generate(**inputs, max_new_tokens=max_new_tokens, do_sample=False)
     fresh = output[0, inputs["input_ids"].shape[1] :]
-    return str(processor.decode(fresh, skip_special_tokens=True)).strip()  # type: ignore[attr-defined]
+    return str(processor.decode(fresh, skip_special_tokens=True)).strip()

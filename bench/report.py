@@ -33,7 +33,8 @@ class Report:
     def rows(self) -> list[tuple[str, ...]]:
         """Return the table, head first."""
         base = self.measured[0]
-        return [HEAD] + [
+        head: list[tuple[str, ...]] = [HEAD]
+        return head + [
             (
                 found.name,
                 f"{found.jobs_per_second:.2f}",

@@ -92,13 +92,20 @@ def ask(picture: Path, question: str, url: str, timeout: float) -> None:
 
 
 @cli.command()
-@click.option("--model", default=None, help="Show the settings as with this model.")
-def settings(model: str | None) -> None:
+@click.option("--markdown", is_flag=True, help="Print docs/settings.md: defaults and meanings.")
+def settings(markdown: bool) -> None:
     """Show every setting: name, value, default, meaning.
 
     Example: LLAVA_JOBS_SLOTS=64 llava-jobs settings
     """
-    current = _settings(model)
+    if markdown:
+        say("# Settings\n\nEach is an environment variable.\n")
+        say("| name | default | meaning |\n|---|---|---|")
+        for name, field in Settings.model_fields.items():
+            default = "" if field.default is None else f"`{field.default}`"
+            say(f"| `LLAVA_JOBS_{name.upper()}` | {default} | {field.description} |")
+        return
+    current = _settings(None)
     rows = [("name", "value", "default", "meaning")]
     for name, field in Settings.model_fields.items():
         value = getattr(current, name)
