@@ -14,7 +14,8 @@ class Limits:
     """What one engine may hold; None means a default that suits the device.
 
     `slots`: requests in the batch. `cache_tokens`: tokens with cached keys and values (None on a
-    GPU: what is free after loading; on a CPU: 1024 per slot, at most 1 GiB). `step_tokens`: tokens
+    GPU: what is free after loading; on a CPU: 1024 per slot, at least one whole context, at most
+    1 GiB). `step_tokens`: tokens
     that pass the model in one step. `page_tokens`: tokens in one page of the cache, the grain of
     prefix sharing. `picture_tokens`: image tokens whose features are kept. `tiles_per_pass`: tiles
     that pass the vision tower at once. `processes`: processes that prepare pictures; 0 prepares
@@ -36,7 +37,8 @@ class Limits:
         step = self.step_tokens or STEP_OF.get(device, 8192)
         cache = self.cache_tokens
         if cache is None and device == "cpu":
-            cache = min(self.slots * CPU_TOKENS_PER_SLOT, CPU_CACHE_BYTES // _token_bytes(model))
+            wish = max(self.slots * CPU_TOKENS_PER_SLOT, context)
+            cache = min(wish, CPU_CACHE_BYTES // _token_bytes(model))
         pictures = self.picture_tokens or max(2 * self.slots * tokens_per_picture, context)
         return Resolved(
             slots=self.slots,

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from transformers import AutoConfig, LlavaNextForConditionalGeneration, LlavaNextProcessor
 from transformers.models.llava_next.image_processing_pil_llava_next import (
     LlavaNextImageProcessorPil,
@@ -52,7 +53,7 @@ def load(
         weights = LlavaNextForConditionalGeneration.from_pretrained(
             model, use_safetensors=True, dtype=dtype, **where
         )
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise ModelError(
             f"The weights of {model} cannot be loaded; the engine needs safetensors files that "
             f"match config.json ({_first_line(error)})."

@@ -64,6 +64,8 @@ class Preprocessor:
             return None
         # Forking a process that has threads and a CUDA context is not safe.
         context = multiprocessing.get_context("forkserver")
+        # What a worker process needs is imported once and then shared by all of them.
+        context.set_forkserver_preload([__name__])
         return ProcessPoolExecutor(self._processes, mp_context=context)
 
 

@@ -3,7 +3,7 @@
 import io
 from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -42,6 +42,7 @@ class Checkpoint:
 
     model: Any
     processor: Any
+    known: dict[Request, list[int]] = field(default_factory=dict)
 
     def loaded(self) -> Loaded:
         """A copy for an engine to take over."""
@@ -64,14 +65,16 @@ class Checkpoint:
 
     def generate(self, request: Request) -> list[int]:
         """The tokens of plain `generate(pixel_values=...)` for a greedy request."""
+        if request in self.known:
+            return self.known[request]
         inputs = self.inputs(request.conversation)
         config = deepcopy(self.model.generation_config)
         config.eos_token_id = None if request.ignore_eos else config.eos_token_id
         output = self.model.generate(
             **inputs, generation_config=config, max_new_tokens=request.max_new_tokens
         )
-        tokens: list[int] = output[0, inputs["input_ids"].shape[1] :].tolist()
-        return tokens
+        self.known[request] = output[0, inputs["input_ids"].shape[1] :].tolist()
+        return self.known[request]
 
 
 def _content(part: str | Picture) -> dict[str, str]:
