@@ -36,7 +36,7 @@ _CODES = {
     "image_missing": "image_missing",
     "conflicting_fields": "conflicting_fields",
 }
-"""pydantic's types of error, and ours, to the codes that callers see; any other is invalid_field."""
+"""Types of pydantic's errors, and ours, to the codes that callers see; else invalid_field."""
 
 Text = Annotated[str, StringConstraints(min_length=1, pattern=r"\S")]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200)]

@@ -51,6 +51,8 @@ def create_job() -> Response:
         # The job is safe already; its caller need not wait for the broker.
         response.call_on_close(partial(parts.hints.publish, job.model))
     response.status_code = 200 if job.status.is_terminal and seconds else 202
+    if seconds:
+        response.headers["Preference-Applied"] = f"wait={seconds:g}"
     response.headers["Location"] = f"/v1/jobs/{job.id}"
     response.headers["Operation-Location"] = f"{request.host_url}v1/jobs/{job.id}"
     return response

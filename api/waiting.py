@@ -15,7 +15,7 @@ _RECHECK_S = 2.0
 
 
 def preferred_wait(header: str | None) -> float:
-    """Return the seconds that a ``Prefer`` header asks to wait, at most 60; 0 where it asks none."""
+    """Return the seconds that a ``Prefer`` header asks to wait, at most 60, or 0."""
     found = re.search(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,9})\"?\s*(?:$|[,;])", header or "", re.I)
     return min(float(found[1]), LONGEST_WAIT_S) if found else 0.0
 

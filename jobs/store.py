@@ -14,6 +14,8 @@ from redis.retry import Retry
 from jobs.errors import ConfigurationError, LedgerFull, StoreUnavailable
 
 OLDEST_REDIS = (6, 2)
+_REFUSALS = ("MISCONF", "NOREPLICAS", "MASTERDOWN", "READONLY")
+"""What a server says first that lives but will not write: a full disk, a lost primary."""
 
 
 def connect(url: str) -> redis.Redis:
@@ -43,6 +45,10 @@ def told_plainly() -> Iterator[None]:
         raise LedgerFull("the store has no memory left; try again later", retry_after=30) from error
     except (redis.ConnectionError, redis.TimeoutError, redis.ReadOnlyError) as error:
         raise StoreUnavailable("the store cannot be reached; try again", retry_after=5) from error
+    except redis.ResponseError as error:
+        if not str(error).startswith(_REFUSALS):
+            raise
+        raise StoreUnavailable("the store takes no writes now; try again", retry_after=5) from error
 
 
 @dataclass(frozen=True)
