@@ -1,9 +1,14 @@
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test check bench up clean
+.PHONY: help demo test check bench up clean
+
+help:  ## this list
+	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' Makefile
 
 demo: $(STAMP)  ## answer the bundled pictures through the whole system
 	@$(BIN)/llava-jobs demo
@@ -29,7 +34,8 @@ $(STAMP): requirements.lock pyproject.toml
 	@echo "[1/3] creating $(VENV)"
 	@$(PYTHON) -m venv $(VENV)
 	@echo "[2/3] installing what requirements.lock pins (torch is the largest part)"
-	@$(BIN)/pip install --disable-pip-version-check --quiet --progress-bar on -r requirements.lock
+	@$(BIN)/pip install --disable-pip-version-check --progress-bar off -r requirements.lock \
+		| sed -un -e 's/^Collecting \([^ ]*\).*/      \1/p' -e 's/^Installing.*/      unpacking/p'
 	@echo "[3/3] installing llava-jobs"
 	@$(BIN)/pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation -e .
 	@touch $@
