@@ -221,11 +221,17 @@ def truth(scene: Scene, kind: Kind, language: Language) -> str:
 
 
 def ask(
-    scene: Scene, kind: Kind, language: Language, rng: Random, *, held_out: bool = False
+    scene: Scene,
+    kind: Kind,
+    language: Language,
+    rng: Random,
+    *,
+    held_out: bool = False,
+    loose: bool = True,
 ) -> Question:
     """Phrase a question of one kind; "absent" asks for something that the scene does not have.
 
-    `held_out` takes phrasings that training never uses.
+    `held_out` takes phrasings that training never uses; `loose` writes as hurried people do.
     """
     if kind == "absent":
         missing = [
@@ -235,7 +241,7 @@ def ask(
             kind = rng.choice(missing)
     phrases = (HELD_OUT_PHRASES if held_out else PHRASES)[language, kind]
     text = rng.choice(phrases).format(rng.choice(NAMES[language, kind]))
-    return Question(_loosen(text, rng), truth(scene, kind, language))
+    return Question(_loosen(text, rng) if loose else text, truth(scene, kind, language))
 
 
 def _loosen(text: str, rng: Random) -> str:

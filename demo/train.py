@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, fields
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -157,7 +158,8 @@ def _batches(
 def draw_examples(seed: str, count: int, processes: int) -> list[Example]:
     """Draw `count` scenes in parallel processes; scene i depends on `seed` and i alone."""
     starts = range(0, count, CHUNK)
-    with ProcessPoolExecutor(processes) as pool:
+    # A forked child would inherit torch's threads in an unknown state.
+    with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
         chunks = pool.map(partial(_draw_chunk, seed), starts)
         bar = tqdm(chunks, total=len(starts), desc="drawing", unit=f"x{CHUNK}")
         return [one for chunk in bar for one in chunk][:count]
