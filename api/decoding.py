@@ -87,12 +87,12 @@ def canonicalise(data: bytes, limits: Limits) -> Canonical:
             target = _fit(image.size, limits.max_side)
             # Lets libjpeg leave out frequencies that the target cannot show, at a quarter the cost.
             image.draft(None, target)
-            turn = _turn(image)
             _scale_transparent_value(image)
             image.load()
+            turn = _turn(image)
             picture = _over_white(image)
             if picture.size != target:
-                picture = picture.resize(target, Image.Resampling.LANCZOS, reducing_gap=3.0)
+                picture = picture.resize(target, Image.Resampling.HAMMING)
             if turn is not None:
                 picture = picture.transpose(turn)
             return Canonical(encode(picture, lossy=lossy), *picture.size)

@@ -1,8 +1,10 @@
 """The image door: an untrusted upload in, a canonical picture or a stable error out.
 
 Uploads are decoded in child processes (``api.decoding_process``); the server itself never decodes.
-The children are our own, over a socket, because pebble and concurrent.futures unpickle what a child
-answers, which would hand the server to whoever takes over a decoder.
+The children are our own, over a socket, for two reasons. pebble and concurrent.futures unpickle
+what a child answers, which hands the server to whoever takes over a decoder, and the latter gives
+up its whole pool over one crash. And there and back takes 0.1 ms with 50 kB and 2 ms with 3 MB,
+where pebble takes 0.9 and 10 ms.
 """
 
 from __future__ import annotations
@@ -212,7 +214,8 @@ class _Child:
             send_frame(self._socket, {}, data)
             return receive_frame(self._socket, MAX_ANSWER_BYTES, deadline)
         except (EOFError, ConnectionError):
-            if self._process.wait() == -signal.SIGXCPU:
+            self.kill()
+            if self._process.returncode == -signal.SIGXCPU:
                 raise TimeoutError from None
             raise
 
