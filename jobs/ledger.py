@@ -18,7 +18,7 @@ from jobs.errors import (
     StoreUnavailable,
     TenantQueueFull,
 )
-from jobs.job import RECORD_VERSION, Claim, Draft, Job, Outcome, Status
+from jobs.job import RECORD_VERSION, Claim, Draft, Job, Outcome, Reason, Status
 from jobs.settings import Settings
 from jobs.store import told_plainly
 
@@ -178,7 +178,7 @@ class Ledger:
         """
         tries = sum(attempt.outcome in (None, "retried") for attempt in claim.job.attempts)
         if tries >= self._limits.attempts:
-            return self.finish(claim, Outcome(Status.FAILED, error=error))
+            return self.finish(claim, Outcome(Status.FAILED, Reason.ERROR, error=error))
         return bool(self._run("release", claim.job.id, claim.fence, "retried", 1, wait_ms))
 
     def renew(

@@ -115,7 +115,7 @@ class Settings(BaseSettings):
         default=1, ge=1, description="processes in which an API process decodes uploads"
     )
     image_timeout_s: float = Field(
-        default=2.0, gt=0, description="time that decoding one upload may take"
+        default=1.9, gt=0, description="time that decoding one upload may take"
     )
 
     @property

@@ -52,6 +52,14 @@ local function next_job()
   return job
 end
 
+local function fail_if_overdue(job)
+  if tonumber(job.due) > now then
+    return false
+  end
+  finish(job, 'failed', { reason = job.deadline == '1' and 'deadline' or 'expired' })
+  return true
+end
+
 -- A job that was in flight in a crash runs alone: one worker lets its other jobs run out, takes the
 -- suspect, and takes nothing beside it. Other workers go on with the rest.
 local alone = key('alone', model)
@@ -70,9 +78,14 @@ if redis.call('ZCARD', suspects) > 0 then
     if not idle(worker) then
       return {}
     end
-    local job = read(redis.call('ZRANGE', suspects, 0, 0)[1])
-    dequeue(job)
-    return start(job)
+    for _, id in ipairs(redis.call('ZRANGE', suspects, 0, 99)) do
+      local job = read(id)
+      dequeue(job)
+      if not fail_if_overdue(job) then
+        return start(job)
+      end
+    end
+    return {}
   end
 elseif host == worker then
   if not idle(worker) then
@@ -87,9 +100,8 @@ for _ = 1, 100 do
   if not job then
     return {}
   end
-  if tonumber(job.due) > now then
+  if not fail_if_overdue(job) then
     return start(job)
   end
-  finish(job, 'failed', { reason = job.deadline == '1' and 'deadline' or 'expired' })
 end
 return {}

@@ -73,6 +73,15 @@ local function suspect(job)
   write(job.id, { place = 'suspects' })
 end
 
+-- A job that was part of a crash runs alone until it ends, however often it comes back.
+local function requeue(job)
+  if tonumber(job.crashes) > 0 then
+    suspect(job)
+  else
+    enqueue(job)
+  end
+end
+
 local function delay(job, due)
   redis.call('ZADD', key('delayed'), due, job.id)
   redis.call('HINCRBY', key('queued-by-tenant'), job.tenant, 1)

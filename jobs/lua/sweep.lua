@@ -45,7 +45,7 @@ local delayed = due('delayed')
 for _, id in ipairs(delayed) do
   local job = read(id)
   dequeue(job)
-  enqueue(job)
+  requeue(job)
 end
 
 local retained = due('retained')
