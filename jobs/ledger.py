@@ -137,10 +137,7 @@ class Ledger:
             raise LedgerFull("too many jobs are waiting; submit again later", retry_after=30)
         if verdict == "image_missing":
             raise ImageExpired("a picture of this job is not kept; send it again", param="images")
-        job = self.get(draft.tenant, reply[1].decode())
-        if job is None:
-            raise StoreUnavailable("the job was not found after its acceptance", retry_after=1)
-        return job, verdict == "replayed"
+        return Job.from_record(_record(reply[1])), verdict == "replayed"
 
     def get(self, tenant: str, job_id: str) -> Job | None:
         """Return a tenant's job; None where there is none, or it is another tenant's."""
@@ -154,7 +151,7 @@ class Ledger:
         flat = self._run("claim", model, worker, self._limits.lease)
         if not flat:
             return None
-        record = _decoded(dict(zip(flat[::2], flat[1::2], strict=True)))
+        record = _record(flat)
         return Claim(Job.from_record(record), int(record["fence"]))
 
     def finish(self, claim: Claim, outcome: Outcome) -> bool:
@@ -284,6 +281,10 @@ def _script(name: str) -> tuple[str, str]:
     folder = files("jobs") / "lua"
     text = (folder / "shared.lua").read_text() + (folder / f"{name}.lua").read_text()
     return text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+
+
+def _record(flat: list[bytes]) -> dict[str, str]:
+    return _decoded(dict(zip(flat[::2], flat[1::2], strict=True)))
 
 
 def _decoded(record: Mapping[bytes, bytes]) -> dict[str, str]:

@@ -1,14 +1,17 @@
 -- Accepts a job, or says why not.
 -- ARGV: now, id, tenant, model, class, group, request, due in ms, has deadline, retention ms, version,
 --       idempotency key, fingerprint, tenant limit, total limit, image digests ...
--- Returns {'accepted', id} | {'replayed', id} | {'mismatch'} | {'tenant_full'} | {'full'} | {'image_missing', digest}
+-- Returns {'accepted', record} | {'replayed', record} | {'mismatch'} | {'tenant_full'} | {'full'} | {'image_missing', digest}
 local id, tenant, model = ARGV[2], ARGV[3], ARGV[4]
 local idempotency = ARGV[12] ~= '' and key('idempotency', tenant, ARGV[12])
 
 if idempotency then
   local first = redis.call('HMGET', idempotency, 'job', 'fingerprint')
-  if first[1] then
-    return first[2] == ARGV[13] and { 'replayed', first[1] } or { 'mismatch' }
+  if first[1] and redis.call('EXISTS', key('job', first[1])) == 1 then
+    if first[2] ~= ARGV[13] then
+      return { 'mismatch' }
+    end
+    return { 'replayed', redis.call('HGETALL', key('job', first[1])) }
   end
 end
 if tonumber(redis.call('HGET', key('queued-by-tenant'), tenant) or 0) >= tonumber(ARGV[14]) then
@@ -49,4 +52,4 @@ if idempotency then
   redis.call('PEXPIRE', idempotency, ARGV[10])
 end
 announce(job, 'queued')
-return { 'accepted', id }
+return { 'accepted', redis.call('HGETALL', key('job', id)) }
