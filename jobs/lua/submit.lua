@@ -3,6 +3,10 @@
 --       idempotency key, fingerprint, tenant limit, total limit, image digests ...
 -- Returns {'accepted', record} | {'replayed', record} | {'mismatch'} | {'tenant_full'} | {'full'} | {'image_missing', digest}
 local id, tenant, model = ARGV[2], ARGV[3], ARGV[4]
+-- The client sends a command again whose reply it did not hear.
+if redis.call('EXISTS', key('job', id)) == 1 then
+  return { 'accepted', redis.call('HGETALL', key('job', id)) }
+end
 local idempotency = ARGV[12] ~= '' and key('idempotency', tenant, ARGV[12])
 
 if idempotency then
