@@ -178,11 +178,19 @@ class Batch:
         scheduler.set_request_cancellation(running.id)
         scheduler.clear_cancelled_requests()
 
+    @torch.no_grad()
     def step(self) -> None:
-        """Read prompts and generate one token for each request that is past its prompt."""
-        if self._processor.prepare_next_batch():
-            self._processor._generation_step(self._model)
-            self._processor.update_batch()
+        """Read prompts and generate one token for each request that is past its prompt.
+
+        Raises RuntimeError if the stock scheduler advances nobody.
+        """
+        stock = self._processor
+        if not stock.prepare_next_batch():
+            raise RuntimeError("the scheduler found nothing to do for running requests")
+        inputs = stock.inputs_and_outputs
+        stock.model_runner.compute_batch(self._model, inputs.get_model_kwargs())
+        inputs.retrieve_device_outputs()
+        stock.update_batch()
 
     def forget_prefixes(self) -> None:
         """Drop everything remembered of finished requests."""

@@ -3,8 +3,8 @@
 A picture of n tokens gets n consecutive ids above the vocabulary, `first_id + counter`, and its
 features lie in rows `(id - first_id) % rows` of a table. Ids are never given twice, so keys and
 values that were cached for an id can never be read for another picture, even after its rows have
-been overwritten. The idea is PagedAttention's block reuse turned into token ids: see
-docs/architecture.md.
+been overwritten. SGLang pads image tokens with values made from the picture's hash for the same
+purpose (sglang python/sglang/srt/managers/mm_utils.py).
 """
 
 from collections.abc import Sequence

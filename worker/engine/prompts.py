@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from jinja2 import TemplateError
+
 from worker.engine.errors import InvalidRequest, ModelError
 from worker.engine.requests import Picture, Turn
 
@@ -83,7 +85,7 @@ class Prompts:
                 return_dict=True,
                 sanitize_control_tokens=True,
             )
-        except Exception as error:
+        except (TemplateError, ValueError) as error:
             # Templates raise to refuse a role order; the tokenizer, a text it cannot neutralise.
             raise InvalidRequest(
                 "The model's chat template refuses this conversation; alternate user and "

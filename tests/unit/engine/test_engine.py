@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+import torch
 
 from tests.unit.engine.conftest import Checkpoint, NewEngine, ask, paint
 from worker.engine import (
@@ -16,6 +17,7 @@ from worker.engine import (
     EngineFailed,
     ImageUnreadable,
     InvalidRequest,
+    OutOfMemory,
     Picture,
     PromptTooLong,
     Request,
@@ -181,6 +183,24 @@ def test_a_bad_picture_fails_only_its_own_request(engine: Engine) -> None:
     with pytest.raises(ImageUnreadable):
         bad.result()
     assert all(handle.result().completion_tokens == 8 for handle in good)
+
+
+def test_pictures_that_the_device_cannot_take_fail_only_their_own_requests(
+    new_engine: NewEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = new_engine()
+    known = ask(PICTURE, "?")
+    engine.submit(known).result()
+
+    def no_memory(pictures: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(engine._admission._vision, "features", no_memory)
+        with pytest.raises(OutOfMemory):
+            engine.submit(ask(paint(90, 90), "?")).result()
+        assert engine.submit(known).result().cached_tokens > 0
+    assert engine.submit(ask(paint(90, 90), "?")).result().completion_tokens == 8
 
 
 # Ends

@@ -77,8 +77,12 @@ def test_pictures_cut_otherwise_than_the_model_expects(folder: Path) -> None:
 def test_processor_files_of_older_checkpoints_lack_what_the_model_knows(
     folder: Path, checkpoint: Checkpoint
 ) -> None:
-    gone = {"patch_size": None, "vision_feature_select_strategy": None}
-    edit(folder, "processor_config.json", **gone, num_additional_image_tokens=0)
+    pixels = json.loads((folder / "processor_config.json").read_text())["image_processor"]
+    (folder / "preprocessor_config.json").write_text(json.dumps(pixels))
+    (folder / "processor_config.json").unlink()
+    template = folder / "chat_template.jinja"
+    (folder / "chat_template.json").write_text(json.dumps({"chat_template": template.read_text()}))
+    template.unlink()
     engine = Engine.load(folder, device="cpu", limits=Limits(slots=2))
     request = ask(paint(100, 50), "?")
     tokens = engine.submit(request).result().token_ids

@@ -1,0 +1,103 @@
+"""What is built on the insides of transformers' continuous batching still holds.
+
+These fail first when an upgrade of transformers changes what `worker.engine.batching` relies on.
+"""
+
+import pytest
+
+from tests.unit.engine.conftest import Checkpoint
+from worker.engine import attention
+from worker.engine.batching import Batch
+from worker.engine.limits import Resolved
+from worker.engine.sampling import Sampling
+
+PAGE = 16
+GREEDY = Sampling()
+
+
+@pytest.fixture
+def batch(checkpoint: Checkpoint) -> Batch:
+    model = checkpoint.loaded().model
+    attention.use(model)
+    return Batch(model, Resolved(4, 20 * PAGE, 64, PAGE, picture_tokens=100, tiles_per_pass=1))
+
+
+def prompt(first: int, pages: int) -> list[int]:
+    """A prompt of whole pages and one token more."""
+    return [first] + [7] * (pages * PAGE)
+
+
+def run(batch: Batch, ids: list[int], new: int = 1) -> int:
+    """Answer one prompt alone; returns how many of its tokens were cached."""
+    running = batch.add(f"{ids}", ids, new, frozenset(), GREEDY)
+    while not running.finished:
+        batch.step()
+    cached = running.cached_tokens
+    batch.remove(running)
+    return cached
+
+
+def test_the_cache_has_the_pages_that_were_asked_for(batch: Batch) -> None:
+    assert batch.capacity == 20
+    assert batch.capacity_tokens == 20 * PAGE
+    assert batch._cache.free_pages == 20
+
+
+def test_a_finished_prompt_is_remembered_in_whole_pages(batch: Batch) -> None:
+    assert run(batch, prompt(1, 4)) == 0
+    assert run(batch, prompt(1, 4)) == 4 * PAGE
+    assert batch._cache.free_pages == 16
+
+
+def test_what_was_unused_longest_is_forgotten_first(batch: Batch) -> None:
+    for first in (1, 2, 3, 4):
+        run(batch, prompt(first, 4))
+    run(batch, prompt(5, 6))
+    assert run(batch, prompt(4, 4)) == 4 * PAGE
+    assert run(batch, prompt(1, 4)) == 0
+
+
+def test_everything_can_be_forgotten(batch: Batch) -> None:
+    run(batch, prompt(1, 4))
+    batch.forget_prefixes()
+    assert batch._cache.free_pages == 20
+    assert run(batch, prompt(1, 4)) == 0
+
+
+def test_pages_are_reserved_for_the_longest_answer(batch: Batch) -> None:
+    running = batch.add("a", prompt(1, 4), 10 * PAGE, frozenset(), GREEDY)
+    assert batch.fits(5 * PAGE)
+    assert not batch.fits(5 * PAGE + 1)
+    batch.remove(running)
+    assert batch.fits(20 * PAGE)
+
+
+def test_slots_are_counted(batch: Batch) -> None:
+    for name in "abcd":
+        assert batch.fits(1)
+        batch.add(name, [1], 1, frozenset(), GREEDY)
+    assert not batch.fits(1)
+
+
+def test_a_request_taken_out_in_the_middle_gives_its_pages_back(batch: Batch) -> None:
+    running = batch.add("a", prompt(1, 4), 100, frozenset(), GREEDY)
+    batch.step()
+    batch.remove(running)
+    batch.forget_prefixes()
+    assert len(batch) == 0
+    assert batch._cache.free_pages == 20
+
+
+def test_the_same_beginning_is_noticed_until_it_has_been_read(batch: Batch) -> None:
+    batch.add("a", prompt(1, 4), 5, frozenset(), GREEDY)
+    assert batch.shares_unfinished_prefix(prompt(1, 3))
+    assert not batch.shares_unfinished_prefix(prompt(2, 3))
+    assert not batch.shares_unfinished_prefix([1])
+    batch.step()
+    batch.step()
+    assert not batch.shares_unfinished_prefix(prompt(1, 3))
+
+
+def test_a_step_that_advances_nobody_is_an_error(batch: Batch) -> None:
+    with pytest.raises(RuntimeError, match="nothing to do"):
+        batch.step()
