@@ -45,6 +45,10 @@ class Report:
     follow_ups: int
     follow_ups_right: float
 
+    def __str__(self) -> str:
+        later = f"{self.follow_ups_right:.1%} of {self.follow_ups}"
+        return f"{self.table()}\n\nRight in later turns of conversations: {later}."
+
     def table(self) -> str:
         """Render the rows as a Markdown table."""
         lines = [
@@ -161,12 +165,15 @@ def read_report(folder: Path) -> Report:
 
 
 def write_report(report: Report, folder: Path) -> None:
-    """Write the report beside the weights, and its table into their card if there is one."""
+    """Write the report beside the weights, and its table into their card if there is one.
+
+    The card keeps its own words; only the table and the line under it are replaced.
+    """
     (folder / REPORT).write_text(json.dumps(asdict(report), indent=1) + "\n", "utf-8")
     card = folder / "README.md"
     if card.exists():
-        old = re.escape(HEADER) + r"(\n\|.*)*"
-        card.write_text(re.sub(old, report.table(), card.read_text("utf-8")), "utf-8")
+        old = re.escape(HEADER) + r"(\n\|.*)*\n\nRight in later turns.*"
+        card.write_text(re.sub(old, str(report), card.read_text("utf-8")), "utf-8")
 
 
 def main() -> None:
@@ -181,8 +188,7 @@ def main() -> None:
     parser.add_argument("--dry", action="store_true", help="print only, write no report")
     given = parser.parse_args()
     report = evaluate(given.model, given.count)
-    print(report.table())
-    print(f"later turns of conversations: {report.follow_ups_right:.1%} of {report.follow_ups}")
+    print(report)
     if not given.dry:
         write_report(report, given.model)
 

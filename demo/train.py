@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from demo.conversations import Example, conversation, encode, example
+from demo.evaluate import evaluate, write_report
 from demo.learning import Graded, grade_answers, grade_sight, pixels_of, see
 from demo.model import WEIGHTS, new_model, new_processor
 from demo.scenes import LABELS, random_scene
@@ -34,11 +35,11 @@ class Recipe:
 
     seed: int = 0
     scenes: int = 20_000
-    tower_steps: int = 1_000
+    tower_steps: int = 900
     tower_batch: int = 64
     tower_rate: float = 1.5e-3
-    steps: int = 3_000
-    batch: int = 48
+    steps: int = 2_200
+    batch: int = 32
     rate: float = 1e-3
 
 
@@ -95,7 +96,7 @@ class Learner:
         first = self._resume_at(stage)
         rate = self.recipe.tower_rate if stage == "tower" else self.recipe.rate
         optimizer = torch.optim.AdamW(parameters, lr=rate, betas=(0.9, 0.98), weight_decay=0.03)
-        if first and "optimizer" in self.saved:
+        if self.saved.get("stage") == stage:
             optimizer.load_state_dict(self.saved["optimizer"])
         batches = _batches(examples, size, f"{self.recipe.seed} {stage}", first, steps)
         with tqdm(total=steps, initial=min(first, steps), desc=stage, unit="step") as bar:
@@ -177,7 +178,6 @@ def train(recipe: Recipe, out: Path, checkpoint: Path | None, processes: int) ->
     examples = draw_examples(f"{recipe.seed} training", recipe.scenes, processes)
     learner.learn_to_see(examples)
     learner.learn_to_converse(examples)
-    learner.model.eval()
     learner.save_pretrained(out)
 
 
@@ -196,11 +196,15 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=WEIGHTS, help="folder for the trained model")
     parser.add_argument("--checkpoint", type=Path, help="file to save progress to, and resume from")
     parser.add_argument("--processes", type=int, default=2, help="for drawing")
+    parser.add_argument("--count", type=int, default=400, help="held-out scenes a row to measure")
     given = vars(parser.parse_args())
     recipe = Recipe(**{field.name: given[field.name] for field in fields(Recipe)})
     started = time.monotonic()
     train(recipe, given["out"], given["checkpoint"], given["processes"])
     print(f"trained in {(time.monotonic() - started) / 60:.0f} minutes")
+    report = evaluate(given["out"], given["count"])
+    print(report)
+    write_report(report, given["out"])
 
 
 if __name__ == "__main__":
