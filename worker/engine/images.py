@@ -21,6 +21,7 @@ Tiles = NDArray[np.uint8]
 
 MAX_ASPECT_RATIO = 20
 MIN_SIDE = 16
+STORED = ("JPEG", "PNG", "WEBP")
 
 
 @dataclass(frozen=True)
@@ -69,10 +70,10 @@ def size(data: bytes) -> tuple[int, int]:
     Raises ImageUnreadable for bytes that are no picture and for shapes that leave nothing to see.
     """
     try:
-        with Image.open(io.BytesIO(data), formats=("PNG", "WEBP")) as image:
+        with Image.open(io.BytesIO(data), formats=STORED) as image:
             width, height = image.size
     except Exception as error:
-        raise ImageUnreadable("The picture is not a readable PNG or WebP file.") from error
+        raise ImageUnreadable("The picture is not a readable JPEG, PNG or WebP file.") from error
     if min(height, width) < MIN_SIDE or max(height, width) > MAX_ASPECT_RATIO * min(height, width):
         raise ImageUnreadable(
             f"The picture is {width}x{height} pixels; each side must have at least {MIN_SIDE} and "
@@ -87,7 +88,7 @@ def tiles(data: bytes, tiling: Tiling) -> Tiles:
     Raises ImageUnreadable for bytes that cannot be decoded.
     """
     try:
-        with Image.open(io.BytesIO(data), formats=("PNG", "WEBP")) as opened:
+        with Image.open(io.BytesIO(data), formats=STORED) as opened:
             image = opened.convert("RGB")
     except Exception as error:
         raise ImageUnreadable("The picture's bytes are damaged and cannot be decoded.") from error
