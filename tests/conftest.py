@@ -1,0 +1,99 @@
+"""What the tests stand on: a real store, the API over it, and a whole installation."""
+
+import os
+import random
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+
+from jobs.errors import ConfigurationError
+from jobs.ledger import Ledger, Limits
+from jobs.store import connect
+from llava_jobs.embedded import EmbeddedStore
+from tests.ledgers import Clock
+
+NewLedger = Callable[..., Ledger]
+
+
+def absent(reason: str) -> NoReturn:
+    """Skip a test for want of something; in CI, where all must be there, fail it."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_settings_from_outside() -> Iterator[None]:
+    """Whoever runs the tests may have an installation of their own."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith("LLAVA_JOBS_")]:
+            patch.delenv(name)
+        yield
+
+
+@pytest.fixture
+def seed() -> int:
+    """A seed, printed so that a failure can be seen again: TEST_SEED=<seed> pytest ..."""
+    value = int(os.environ.get("TEST_SEED") or random.SystemRandom().randrange(2**32))
+    print(f"TEST_SEED={value}")
+    return value
+
+
+@pytest.fixture(scope="session")
+def store() -> Iterator[EmbeddedStore]:
+    """A real Valkey server, set up as in production; `client` empties it for each test.
+
+    It syncs every write, which costs nothing in memory and milliseconds on a disk.
+    """
+    memory = Path("/dev/shm")  # noqa: S108 - where there is none, the default serves
+    place = memory if os.access(memory, os.W_OK) else None
+    with tempfile.TemporaryDirectory(prefix="store-", dir=place) as folder:
+        embedded = EmbeddedStore(Path(folder))
+        try:
+            embedded.start()
+        except ConfigurationError as error:
+            absent(f"the embedded store does not start here: {error}")
+        yield embedded
+        embedded.stop()
+
+
+@pytest.fixture(scope="session")
+def connection(store: EmbeddedStore) -> Iterator[Any]:
+    """A client of the store for the whole session."""
+    client = connect(store.url)
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def client(connection: Any) -> Any:
+    """A client of the store, which is empty."""
+    connection.flushall()
+    return connection
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """A clock that stands still until a test moves it."""
+    return Clock()
+
+
+@pytest.fixture
+def new_ledger(client: Any, clock: Clock) -> NewLedger:
+    """Makes ledgers on the store by the test's clock, with the limits that differ from ours."""
+    return lambda **limits: Ledger(client, Limits(**limits), clock=clock)
+
+
+@pytest.fixture
+def ledger(new_ledger: NewLedger) -> Ledger:
+    """A ledger with the limits of an installation that sets none."""
+    return new_ledger()
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path) -> Path:
+    """A folder for an installation's data."""
+    return tmp_path / "data"

@@ -1,0 +1,164 @@
+"""Hints are published, counted, disposable, and made up for by the sweeper."""
+
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from jobs.changes import Changes
+from jobs.hints import Hints, celery_app, queue_of
+from jobs.ledger import PREFIX, Ledger
+from jobs.store import connect
+from jobs.sweeper import Sweeper
+from llava_jobs.embedded import EmbeddedStore
+from tests.eventually import eventually
+from tests.ledgers import FAILURE, MODEL, Clock, claimed, submitted
+
+
+@pytest.fixture
+def hints(store: EmbeddedStore, client: Any) -> Iterator[Hints]:
+    """Hints over the store."""
+    app = celery_app(store.url)
+    yield Hints(app, client)
+    app.close()
+
+
+def drop_hints(client: Any) -> None:
+    """Lose all hints, as a flushed broker does."""
+    client.delete(f"{PREFIX}broker:{queue_of(MODEL)}")
+
+
+def test_a_hint_waits_until_a_worker_takes_it(hints: Hints, client: Any) -> None:
+    assert hints.waiting(MODEL) == 0
+    assert hints.publish(MODEL)
+    assert hints.publish(MODEL, 2)
+    assert hints.waiting(MODEL) == 3
+    assert hints.waiting("another") == 0
+
+
+def test_a_hint_carries_no_job(hints: Hints, client: Any, ledger: Ledger) -> None:
+    job_id = submitted(ledger)
+    hints.publish(MODEL)
+    [message] = client.lrange(f"{PREFIX}broker:{queue_of(MODEL)}", 0, -1)
+    assert job_id.encode() not in message
+    assert b"acme" not in message
+
+
+def test_as_many_hints_are_missing_as_more_jobs_wait(hints: Hints) -> None:
+    hints.publish(MODEL, 2)
+    assert hints.missing(MODEL, 5) == 3
+    assert hints.missing(MODEL, 2) == 0
+    assert hints.missing(MODEL, 0) == 0
+
+
+def test_a_broker_that_refuses_is_no_failure_of_the_job() -> None:
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        url = f"redis://127.0.0.1:{nobody.getsockname()[1]}/0"
+        app = celery_app(url)
+        client = connect(url)
+        assert Hints(app, client).publish(MODEL) is False
+        client.close()
+        app.close()
+
+
+def test_the_sweeper_publishes_the_hints_that_are_missing_and_no_more(
+    hints: Hints, client: Any, ledger: Ledger
+) -> None:
+    for _ in range(3):
+        submitted(ledger)
+    hints.publish(MODEL, 3)
+    drop_hints(client)
+    sweeper = Sweeper(ledger, hints, 1_000)
+
+    sweeper.sweep()
+    assert hints.waiting(MODEL) == 3
+    sweeper.sweep()
+    assert hints.waiting(MODEL) == 3
+
+
+def test_a_retry_gets_its_hint_when_its_delay_is_over(
+    hints: Hints, client: Any, ledger: Ledger, clock: Clock
+) -> None:
+    submitted(ledger)
+    ledger.retry(claimed(ledger), 1_000, FAILURE)
+    sweeper = Sweeper(ledger, hints, 1_000)
+    sweeper.sweep()
+    assert hints.waiting(MODEL) == 0
+    clock.forward(1_000)
+    sweeper.sweep()
+    assert hints.waiting(MODEL) == 1
+
+
+def test_a_suspect_gets_a_hint_too(hints: Hints, client: Any, ledger: Ledger, clock: Clock) -> None:
+    submitted(ledger)
+    claimed(ledger, "dead")
+    clock.forward(30_000)
+    Sweeper(ledger, hints, 1_000).sweep()
+    assert hints.waiting(MODEL) == 1
+
+
+def test_of_two_sweepers_the_second_takes_over_when_the_first_is_gone(
+    hints: Hints, client: Any, ledger: Ledger
+) -> None:
+    submitted(ledger)
+    first, second = Sweeper(ledger, hints, 50), Sweeper(ledger, hints, 50)
+    first.start()
+    eventually(lambda: hints.waiting(MODEL) == 1, "the first sweeps")
+    second.start()
+    first.close()
+    drop_hints(client)
+    eventually(lambda: hints.waiting(MODEL) == 1, "the second sweeps")
+    second.close()
+
+
+def test_a_sweeper_outlives_a_store_that_is_away(hints: Hints, ledger: Ledger) -> None:
+    class Away(Ledger):
+        """A ledger whose sweeps fail twice."""
+
+        failures = 2
+
+        def sweep(self, at_most: int = 200) -> Any:
+            if self.failures:
+                self.failures -= 1
+                raise OSError("away")
+            return ledger.sweep(at_most)
+
+    submitted(ledger)
+    sweeper = Sweeper(Away(ledger._client), hints, 20)
+    sweeper.start()
+    eventually(lambda: hints.waiting(MODEL) == 1, "it sweeps again")
+    sweeper.close()
+
+
+def test_every_change_of_a_job_is_heard(store: EmbeddedStore, client: Any, ledger: Ledger) -> None:
+    listener = connect(store.url)
+    heard: list[tuple[str, str]] = []
+    changes = Changes(listener, lambda job_id, word: heard.append((job_id, word)))
+    changes.start()
+    eventually(lambda: client.pubsub_numsub(f"{PREFIX}changes")[0][1], "it listens")
+
+    job_id = submitted(ledger)
+    claimed(ledger)
+    ledger.cancel("acme", job_id)
+    eventually(lambda: len(heard) >= 3, "it hears")
+    changes.close()
+    listener.close()
+
+    assert heard == [(job_id, "queued"), (job_id, "processing"), (job_id, "cancel")]
+
+
+def test_changes_are_heard_again_after_the_connection_was_cut(
+    store: EmbeddedStore, client: Any, ledger: Ledger
+) -> None:
+    listener = connect(store.url)
+    heard: list[str] = []
+    changes = Changes(listener, lambda job_id, _: heard.append(job_id))
+    changes.start()
+    eventually(lambda: client.pubsub_numsub(f"{PREFIX}changes")[0][1], "it listens")
+
+    client.client_kill_filter(_type="pubsub")
+    eventually(lambda: submitted(ledger) and heard, "it hears again")
+    changes.close()
+    listener.close()

@@ -1,0 +1,300 @@
+"""Whatever happens in whatever order: accepted = succeeded + failed + canceled + open, each once.
+
+Random calls go to the real ledger and to a model of it in plain Python, and must agree.
+"""
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+from hypothesis import Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    consumes,
+    initialize,
+    invariant,
+    multiple,
+    rule,
+    run_state_machine_as_test,
+)
+
+from jobs.job import Claim, Outcome, Priority, Reason, Status
+from jobs.ledger import Ledger, Limits
+from tests.ledgers import FAILURE, MODEL, Clock, assert_counts_are_true, draft, events, records
+
+LIMITS = Limits(queue_lifetime=100_000, retention=10**9, lease=20_000, crashes=3, attempts=3)
+TENANTS = ("a", "b", "c")
+WORKERS = ("w1", "w2", "w3")
+
+
+@dataclass
+class Known:
+    """What the model knows of a job."""
+
+    tenant: str
+    priority: Priority
+    number: int
+    due: int
+    deadline: bool
+    status: Status = Status.QUEUED
+    reason: Reason | None = None
+    fence: int = 0
+    worker: str = ""
+    lease: int = 0
+    ready: int = 0
+    tries: int = 0
+    crashes: int = 0
+    unwanted: bool = False
+    commits: int = 0
+
+    def end(self, status: Status, reason: Reason | None) -> None:
+        """Note the end of the job."""
+        assert not self.status.is_terminal
+        self.status, self.reason = status, reason
+        self.commits += 1
+
+    def lapse(self) -> None:
+        """Note that the job's time was over."""
+        self.end(Status.FAILED, Reason.DEADLINE if self.deadline else Reason.EXPIRED)
+
+    def go_back(self, ready: int) -> None:
+        """Note that the job waits again, or ends where it is not wanted any more."""
+        if self.unwanted:
+            self.end(Status.CANCELED, Reason.CANCELED)
+        else:
+            self.status, self.ready = Status.QUEUED, ready
+
+
+class Life(RuleBasedStateMachine):
+    """The life of a ledger, call by call."""
+
+    claims = Bundle("claims")
+
+    def __init__(self, client: Any) -> None:
+        super().__init__()
+        self.client = client
+        self.clock = Clock()
+        self.ledger = Ledger(client, LIMITS, clock=self.clock)
+        self.jobs: dict[str, Known] = {}
+
+    @initialize()
+    def begin(self) -> None:
+        """Begin with an empty store."""
+        self.client.flushall()
+
+    @rule(
+        tenant=st.sampled_from(TENANTS),
+        priority=st.sampled_from(Priority),
+        deadline_ms=st.sampled_from([None, None, 5_000, 50_000]),
+        count=st.integers(1, 4),
+    )
+    def submit(self, tenant: str, priority: Priority, deadline_ms: int | None, count: int) -> None:
+        """Accept some jobs."""
+        for _ in range(count):
+            number = len(self.jobs)
+            asked = draft(
+                tenant, id=f"job_{number:032x}", priority=priority, deadline_ms=deadline_ms
+            )
+            self.ledger.submit(asked)
+            due = self.clock.now + (deadline_ms or LIMITS.queue_lifetime)
+            self.jobs[asked.id] = Known(tenant, priority, number, due, deadline_ms is not None)
+
+    @rule(target=claims, worker=st.sampled_from(WORKERS), count=st.integers(1, 3))
+    def claim(self, worker: str, count: int) -> Any:
+        """Give a worker some jobs."""
+        got = []
+        for _ in range(count):
+            claim = self.ledger.claim(MODEL, worker)
+            self._note_lapsed()
+            if claim is None:
+                self._assert_nothing_for(worker)
+                break
+            self._note_claim(claim, worker)
+            got.append(claim)
+        return multiple(*got)
+
+    @rule(claim=claims, good=st.booleans())
+    def finish(self, claim: Claim, good: bool) -> None:
+        """End a job, or try to with a token that is worth nothing any more."""
+        status, reason = (Status.SUCCEEDED, None) if good else (Status.FAILED, Reason.ERROR)
+        done = self.ledger.finish(claim, Outcome(status, reason))
+        assert done == self._holds(claim)
+        if done:
+            self._job(claim).end(status, reason)
+
+    @rule(claim=consumes(claims))
+    def obey(self, claim: Claim) -> None:
+        """Stop a job whose tenant asked for it, as a worker does."""
+        if self._holds(claim) and self._job(claim).unwanted:
+            assert self.ledger.finish(claim, Outcome(Status.CANCELED, Reason.CANCELED))
+            self._job(claim).end(Status.CANCELED, Reason.CANCELED)
+
+    @rule(claim=claims)
+    def hand_back(self, claim: Claim) -> None:
+        """Put a job back in its place."""
+        done = self.ledger.hand_back(claim)
+        assert done == self._holds(claim)
+        if done:
+            self._job(claim).tries -= 1
+            self._job(claim).go_back(0)
+
+    @rule(claim=claims, wait_ms=st.sampled_from([0, 1_000, 30_000]))
+    def retry(self, claim: Claim, wait_ms: int) -> None:
+        """Try a job again later, or fail it after its last try."""
+        done = self.ledger.retry(claim, wait_ms, FAILURE)
+        assert done == self._holds(claim)
+        if not done:
+            return
+        job = self._job(claim)
+        if job.tries >= LIMITS.attempts:
+            job.end(Status.FAILED, Reason.ERROR)
+        else:
+            job.go_back(self.clock.now + wait_ms if wait_ms else 0)
+
+    @rule(worker=st.sampled_from(WORKERS))
+    def renew(self, worker: str) -> None:
+        """Renew all that a worker holds, and one job that it does not."""
+        held = {i: j for i, j in self.jobs.items() if self._is_held(j) and j.worker == worker}
+        claims = {job_id: job.fence for job_id, job in held.items()}
+        renewal = self.ledger.renew(worker, MODEL, {}, {**claims, "job_of_the_past": 1})
+        assert renewal.lost == {"job_of_the_past"}
+        assert renewal.unwanted == {job_id for job_id, job in held.items() if job.unwanted}
+        for job in held.values():
+            job.lease = self.clock.now + LIMITS.lease
+
+    @rule(pick=st.randoms(use_true_random=False), tenant=st.sampled_from(TENANTS))
+    def cancel(self, pick: Any, tenant: str) -> None:
+        """Cancel some job for a tenant, which need not be its own."""
+        if not self.jobs:
+            return
+        job_id = pick.choice(sorted(self.jobs))
+        job = self.jobs[job_id]
+        assert (self.ledger.cancel(tenant, job_id) is not None) == (tenant == job.tenant)
+        if tenant != job.tenant:
+            return
+        if job.status is Status.QUEUED:
+            job.end(Status.CANCELED, Reason.CANCELED)
+        elif job.status is Status.PROCESSING:
+            job.unwanted = True
+
+    @rule(milliseconds=st.sampled_from([1, 1_000, 5_000, 20_000, 60_000]))
+    def forward(self, milliseconds: int) -> None:
+        """Let time pass."""
+        self.clock.forward(milliseconds)
+
+    @rule()
+    def sweep(self) -> None:
+        """Repair what time has done."""
+        self.ledger.sweep()
+        now = self.clock.now
+        for job in self.jobs.values():
+            if job.status is Status.PROCESSING and job.lease <= now:
+                job.crashes += 1
+                if not job.unwanted and job.crashes >= LIMITS.crashes:
+                    job.end(Status.FAILED, Reason.POISON)
+                else:
+                    job.tries -= 1
+                    job.go_back(0)
+            if not job.status.is_terminal and job.due <= now:
+                job.lapse()
+            if job.status is Status.QUEUED and job.ready <= now:
+                job.ready = 0
+
+    @invariant()
+    def the_ledger_is_as_the_model_has_it(self) -> None:
+        """No job is lost, ended twice or elsewhere than it should be, and every count is true."""
+        found = records(self.client)
+        assert {
+            job_id: (record["status"], record.get("reason") or None)
+            for job_id, record in found.items()
+        } == {job_id: (job.status, job.reason) for job_id, job in self.jobs.items()}
+        assert_counts_are_true(self.client, self.ledger)
+
+    def teardown(self) -> None:
+        """Hold the events to the invariant: each job was accepted once and ended at most once."""
+        told = [event for tenant in TENANTS for event in events(self.client, tenant)]
+        ends = Counter(job_id for job_id, status, _ in told if Status(status).is_terminal)
+        assert ends == {i: job.commits for i, job in self.jobs.items() if job.commits}
+        assert set(ends.values()) <= {1}
+        last = {job_id: status for job_id, status, _ in told}
+        assert last == {job_id: job.status for job_id, job in self.jobs.items()}
+
+    def _job(self, claim: Claim) -> Known:
+        return self.jobs[claim.job.id]
+
+    def _holds(self, claim: Claim) -> bool:
+        job = self._job(claim)
+        return self._is_held(job) and job.fence == claim.fence
+
+    def _is_held(self, job: Known) -> bool:
+        return job.status is Status.PROCESSING
+
+    def _claimable(self) -> list[Known]:
+        return [
+            job
+            for job in self.jobs.values()
+            if job.status is Status.QUEUED and not job.ready and job.due > self.clock.now
+        ]
+
+    def _note_claim(self, claim: Claim, worker: str) -> None:
+        job = self._job(claim)
+        waiting = self._claimable()
+        assert job in waiting
+        held = [j for j in self.jobs.values() if self._is_held(j) and j.worker == worker]
+        assert not any(j.crashes for j in held), "something runs beside a suspect"
+        if job.crashes:
+            assert not held, "a suspect runs beside something"
+        else:
+            older = [
+                j
+                for j in waiting
+                if (j.tenant, j.priority, j.crashes) == (job.tenant, job.priority, 0)
+            ]
+            assert job is min(older, key=lambda j: j.number), "a younger job came first"
+        job.status, job.worker, job.fence = Status.PROCESSING, worker, claim.fence
+        job.lease = self.clock.now + LIMITS.lease
+        job.tries += 1
+
+    def _note_lapsed(self) -> None:
+        """A claim ends what it finds past its time; what it does not find waits for the sweeper."""
+        for job_id, job in self.jobs.items():
+            if job.status is Status.QUEUED and job.due <= self.clock.now:
+                found = self.ledger.get(job.tenant, job_id)
+                if found and found.status is Status.FAILED:
+                    job.lapse()
+
+    def _assert_nothing_for(self, worker: str) -> None:
+        """Hold it to reasons: nothing waits, or a suspect is about and must run alone."""
+        held = [j for j in self.jobs.values() if self._is_held(j)]
+        waiting = self._claimable()
+        suspects = [j for j in self.jobs.values() if j.crashes and not j.status.is_terminal]
+        lapsed = any(
+            j.status is Status.QUEUED and j.due <= self.clock.now for j in self.jobs.values()
+        )
+        if not waiting or lapsed or any(j.worker == worker for j in held):
+            return
+        assert suspects, "an idle worker was sent away from waiting jobs"
+        assert all(j.crashes for j in waiting), "an idle worker was sent away from sound jobs"
+        assert held, "a suspect waits, and no worker takes it"
+
+
+def test_each_accepted_job_ends_once_whatever_happens(client: Any) -> None:
+    class Here(Life):
+        """The life of this test's ledger."""
+
+        def __init__(self) -> None:
+            super().__init__(client)
+
+    run_state_machine_as_test(
+        Here,
+        settings=settings(
+            max_examples=50,
+            stateful_step_count=40,
+            deadline=None,
+            print_blob=True,
+            # Shrinking takes minutes; add Phase.shrink to see the shortest life that fails.
+            phases=[Phase.explicit, Phase.reuse, Phase.generate],
+        ),
+    )
