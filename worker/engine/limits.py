@@ -5,6 +5,7 @@ from typing import Any
 
 PAGES_OF = {"cpu": 32, "cuda": 256}
 STEP_OF = {"cpu": 2048, "cuda": 8192}
+TILES_OF = {"cpu": 8, "cuda": 64}
 CPU_CACHE_BYTES = 1 << 30
 CPU_TOKENS_PER_SLOT = 1024
 
@@ -27,7 +28,7 @@ class Limits:
     step_tokens: int | None = None
     page_tokens: int | None = None
     picture_tokens: int | None = None
-    tiles_per_pass: int = 64
+    tiles_per_pass: int | None = None
     processes: int = 0
 
     def resolved(self, model: Any, context: int, tokens_per_picture: int) -> "Resolved":
@@ -46,7 +47,7 @@ class Limits:
             step_tokens=max(step, self.slots),
             page_tokens=page,
             picture_tokens=pictures,
-            tiles_per_pass=self.tiles_per_pass,
+            tiles_per_pass=self.tiles_per_pass or TILES_OF.get(device, 64),
         )
 
 

@@ -15,7 +15,7 @@ MAX_TEMPERATURE = 2.0
 
 @dataclass(frozen=True, repr=False)
 class Picture:
-    """A canonical picture: lossless PNG or WebP bytes, RGB, oriented, of bounded size.
+    """A canonical picture: PNG, WebP or JPEG bytes, RGB, oriented, of bounded size.
 
     `digest` is the SHA-256 of the bytes in hex and is computed when it is not given.
     """

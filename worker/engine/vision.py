@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from transformers import CLIPVisionModel
 
 from worker.engine.images import Tiles
 
@@ -19,6 +20,7 @@ class Vision:
 
     def __init__(self, model: Any, levels: np.ndarray[Any, np.dtype[np.float32]]) -> None:
         self._model = model
+        self._layer = _drop_layers_that_nobody_sees(model)
         self._levels = torch.from_numpy(levels).to(model.device)
 
     def pixel_values(self, tiles: Tiles) -> torch.Tensor:
@@ -36,5 +38,20 @@ class Vision:
         """
         pixels = torch.cat([self.pixel_values(tiles) for tiles, _ in pictures])
         sizes = torch.tensor([size for _, size in pictures])
-        output = self._model.get_image_features(pixel_values=pixels, image_sizes=sizes)
+        output = self._model.get_image_features(
+            pixel_values=pixels, image_sizes=sizes, vision_feature_layer=self._layer
+        )
         return tuple(output.pooler_output)
+
+
+def _drop_layers_that_nobody_sees(model: Any) -> Any:
+    """Cut the layers behind the one whose output is used; returns that layer's new index.
+
+    LLaVA reads the last layer but one, so the last is computed for nothing.
+    """
+    tower, layer = model.model.vision_tower, model.config.vision_feature_layer
+    if not (isinstance(tower, CLIPVisionModel) and isinstance(layer, int)):
+        return layer
+    seen = layer % (len(tower.encoder.layers) + 1)
+    tower.encoder.layers = tower.encoder.layers[:seen]
+    return seen

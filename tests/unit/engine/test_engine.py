@@ -1,5 +1,7 @@
 """What callers of the engine can rely on."""
 
+import contextlib
+import random
 import threading
 import time
 from collections.abc import Callable
@@ -12,6 +14,7 @@ import torch
 
 from tests.unit.engine.conftest import Checkpoint, NewEngine, ask, paint
 from worker.engine import (
+    Answer,
     Engine,
     EngineClosed,
     EngineFailed,
@@ -259,6 +262,36 @@ def test_a_caller_whose_function_raises_fails_alone(engine: Engine) -> None:
     with pytest.raises(ConnectionError):
         engine.submit(ask(PICTURE, "Go on!", max_new_tokens=100), refuse).result()
     assert other.result().completion_tokens == 8
+
+
+def test_whatever_happens_everything_is_given_back(new_engine: NewEngine) -> None:
+    engine = new_engine(slots=6, cache_tokens=2048, page_tokens=16, picture_tokens=1500)
+    rng = random.Random(0)
+    broken = Picture(paint(300, 200, 9).data[:-900])
+
+    def one(number: int) -> None:
+        picture = broken if number % 11 == 0 else paint(40 + number % 9, 60, number % 9)
+        deadline = time.monotonic() + rng.random() if number % 5 == 0 else None
+        request = ask(picture, f"{number}?", max_new_tokens=1 + number % 40, deadline=deadline)
+        to_cancel: list[Answer] = []
+
+        def on_text(_: str) -> None:
+            for answer in to_cancel:
+                answer.cancel()
+
+        handle = engine.submit(request, on_text)
+        to_cancel += [handle] if number % 3 == 0 else []
+        if number % 7 == 0:
+            handle.cancel()
+        with contextlib.suppress(ImageUnreadable):
+            handle.result()
+
+    with ThreadPoolExecutor(48) as threads:
+        list(threads.map(one, range(150)))
+    batch, pool = engine._batch, engine._admission._pool
+    assert (engine.running, engine.waiting, pool.held) == (0, 0, 0)
+    batch.forget_prefixes()
+    assert batch._cache.free_pages == batch.capacity
 
 
 def test_closing_fails_what_is_open(new_engine: NewEngine) -> None:

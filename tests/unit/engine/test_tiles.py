@@ -74,6 +74,13 @@ def test_webp_and_png_of_the_same_pixels_are_cut_alike() -> None:
     assert np.array_equal(png, webp)
 
 
+def test_jpeg_is_cut_as_pillow_decodes_it() -> None:
+    jpeg = encoded(Image.open(io.BytesIO(paint(300, 200).data)), "JPEG")
+    decoded = encoded(Image.open(io.BytesIO(jpeg)), "PNG")
+    assert images.size(jpeg) == (200, 300)
+    assert np.array_equal(images.tiles(jpeg, RELEASED), images.tiles(decoded, RELEASED))
+
+
 @pytest.mark.parametrize(
     "data",
     [
@@ -95,6 +102,21 @@ def test_a_truncated_picture_is_refused_when_it_is_decoded() -> None:
     assert images.size(data[:-500]) == (200, 300)
     with pytest.raises(ImageUnreadable):
         images.tiles(data[:-500], RELEASED)
+
+
+def test_features_equal_the_models_to_the_last_bit(checkpoint: Checkpoint) -> None:
+    """Although the engine leaves out the layer of the tower whose output nobody sees."""
+    loaded, layers = checkpoint.loaded(), len(checkpoint.model.model.vision_tower.encoder.layers)
+    picture = paint(200, 90)
+    inputs = checkpoint.processor.image_processor(
+        Image.open(io.BytesIO(picture.data)), return_tensors="pt"
+    )
+    with torch.no_grad():
+        (theirs,) = checkpoint.model.get_image_features(**inputs).pooler_output
+    vision = Vision(loaded.model, loaded.levels)
+    (ours,) = vision.features([(images.tiles(picture.data, loaded.tiling), (90, 200))])
+    assert torch.equal(ours, theirs)
+    assert len(loaded.model.model.vision_tower.encoder.layers) == layers - 1
 
 
 def test_a_pool_of_processes_gives_the_same_and_survives_a_bad_picture() -> None:
