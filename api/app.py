@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+from contextlib import ExitStack
 
 from flask import Flask
 
@@ -24,7 +25,11 @@ MAX_FORM_FIELD_BYTES = 262_144
 
 
 def create_app(settings: Settings) -> Flask:
-    """Return the WSGI application; raises ConfigurationError, StoreUnavailable."""
+    """Return the WSGI application; raises ConfigurationError, StoreUnavailable.
+
+    Its threads, processes and connections end with the process, or when ``running`` among its
+    extensions is closed.
+    """
     configure_logs()
     app = Flask("api")
     app.config.update(
@@ -57,6 +62,8 @@ def create_app(settings: Settings) -> Flask:
     sweeper = Sweeper(ledger, hints, settings.sweep_ms)
     changes.start()
     sweeper.start()
-    for part in (door, sweeper, changes):
-        atexit.register(part.close)
+    running = app.extensions["running"] = ExitStack()
+    for part in (client, hints, door, sweeper, changes):
+        running.callback(part.close)
+    atexit.register(running.close)
     return app

@@ -13,19 +13,18 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
-    Strict,
     StringConstraints,
     ValidationError,
     field_validator,
     model_validator,
 )
 from pydantic_core import PydanticCustomError, from_json
+from werkzeug.exceptions import RequestEntityTooLarge
 
-from jobs.errors import InvalidRequest, MalformedRequest
-from jobs.job import Priority
+from jobs.errors import InvalidRequest, MalformedRequest, UnsupportedMediaType
 
 MAX_METADATA_BYTES = 16_384
-_DEADLINE = re.compile(r"(\d{1,9})(ms|s|m|h)")
+_DEADLINE = re.compile(r"([1-9][0-9]{0,8})(ms|s|m|h)")
 _UNITS_MS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000}
 _DATA_URI = re.compile(r"data:image/[a-z0-9.+-]{1,40};base64,", re.IGNORECASE)
 
@@ -38,7 +37,7 @@ _CODES = {
 }
 """Types of pydantic's errors, and ours, to the codes that callers see; else invalid_field."""
 
-Text = Annotated[str, StringConstraints(min_length=1, pattern=r"\S")]
+Text = Annotated[str, StringConstraints(min_length=1, pattern=r"^[^\x00]*[^\x00\s][^\x00]*$")]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 
 
@@ -93,7 +92,7 @@ class CreateJob(_Fields):
     max_new_tokens: int = Field(default=256, ge=1)
     temperature: float = Field(default=0.0, ge=0, le=2, allow_inf_nan=False)
     top_p: float = Field(default=1.0, gt=0, le=1, allow_inf_nan=False)
-    priority: Annotated[Priority, Strict(False)] = Priority.NORMAL
+    priority: Literal["high", "normal", "low"] = "normal"
     deadline: str | None = None
     group: Name | None = None
     metadata: dict[str, Any] = {}
@@ -101,7 +100,11 @@ class CreateJob(_Fields):
     @field_validator("metadata")
     @classmethod
     def _metadata_is_small(cls, value: dict[str, Any]) -> dict[str, Any]:
-        if len(json.dumps(value)) > MAX_METADATA_BYTES:
+        try:
+            size = len(json.dumps(value, allow_nan=False))
+        except ValueError:
+            raise PydanticCustomError("number", "a number is too large for JSON") from None
+        if size > MAX_METADATA_BYTES:
             raise PydanticCustomError("too_long", f"at most {MAX_METADATA_BYTES} bytes as JSON")
         return value
 
@@ -150,11 +153,13 @@ def read_create_job(request: Request) -> CreateJob:
     if request.mimetype == "multipart/form-data":
         return _validated(_form(request), strict=False)
     if request.mimetype != "application/json":
-        raise MalformedRequest(
-            "send application/json or multipart/form-data", code="unsupported_media_type"
-        )
+        raise UnsupportedMediaType("send application/json or multipart/form-data")
+    data = request.get_data(cache=False)
+    # Of a chunked body, werkzeug returns what fits and says nothing of the rest.
+    if request.content_length is None and len(data) == request.max_content_length:
+        raise RequestEntityTooLarge
     try:
-        body = from_json(request.get_data(cache=False), allow_inf_nan=False)
+        body = from_json(data, allow_inf_nan=False)
     except ValueError:
         raise MalformedRequest("the body is not valid JSON", code="malformed_json") from None
     if not isinstance(body, dict):

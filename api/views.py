@@ -16,7 +16,7 @@ from api.waiting import Waiting, preferred_wait
 from jobs.errors import InvalidRequest, NotFound
 from jobs.hints import Hints
 from jobs.image_store import ImageStore
-from jobs.job import Conversation, Draft, ImagePart, Job, Parameters, Status, Turn
+from jobs.job import Conversation, Draft, ImagePart, Job, Parameters, Priority, Status, Turn
 from jobs.ledger import Ledger
 from jobs.settings import Settings
 
@@ -123,6 +123,7 @@ def _draft(owner: str, body: CreateJob) -> Draft:
     """
     settings = services().settings
     _check_limits(body, settings)
+    idempotency_key = _idempotency_key()
     model = body.model or settings.served_model
     if model != settings.served_model and model not in services().ledger.models():
         raise InvalidRequest(
@@ -139,11 +140,11 @@ def _draft(owner: str, body: CreateJob) -> Draft:
         model=model,
         conversation=_conversation(body, shown),
         parameters=Parameters(body.max_new_tokens, body.temperature, body.top_p),
-        priority=body.priority,
+        priority=Priority(body.priority),
         deadline_ms=body.deadline_ms,
         group=body.group,
         metadata=body.metadata,
-        idempotency_key=_idempotency_key(),
+        idempotency_key=idempotency_key,
     )
     fixed = f"{draft.model}|{draft.priority}|{draft.deadline_ms}|{draft.group}|"
     fingerprint = hashlib.sha256((fixed + draft.request_json()).encode()).hexdigest()

@@ -48,6 +48,14 @@ class MalformedRequest(InvalidRequest):
     title = "The request cannot be read"
 
 
+class UnsupportedMediaType(InvalidRequest):
+    """Raised when a request body is of a kind that is not read here."""
+
+    code = "unsupported_media_type"
+    status = 415
+    title = "The request is of a media type that is not read here"
+
+
 class Unauthorized(JobsError):
     """Raised when a request carries no key, or one that is unknown, revoked or expired."""
 

@@ -98,5 +98,9 @@ class Hints:
         with told_plainly():
             return max(0, min(queued, AT_MOST) - self.waiting(model))
 
+    def close(self) -> None:
+        """Close the connections to the broker."""
+        self._app.close()
+
     def _send(self, producer: Any, model: str) -> None:
         self._app.send_task(TASK, queue=queue_of(model), producer=producer, ignore_result=True)
