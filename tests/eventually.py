@@ -7,7 +7,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def eventually(look: Callable[[], T], what: str, within_s: float = 20.0) -> T:
+def eventually(look: Callable[[], T | None], what: str, within_s: float = 20.0) -> T:
     """Return the first true thing that `look` returns; fails where none came in time."""
     give_up = time.monotonic() + within_s
     while True:
