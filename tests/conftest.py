@@ -2,6 +2,8 @@
 
 import os
 import random
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +15,7 @@ from jobs.errors import ConfigurationError
 from jobs.ledger import Ledger, Limits
 from jobs.store import connect
 from llava_jobs.embedded import EmbeddedStore
+from tests.installations import COMMAND, Installation
 from tests.ledgers import Clock
 
 NewLedger = Callable[..., Ledger]
@@ -97,3 +100,42 @@ def ledger(new_ledger: NewLedger) -> Ledger:
 def data_dir(tmp_path: Path) -> Path:
     """A folder for an installation's data."""
     return tmp_path / "data"
+
+
+@pytest.fixture(scope="session")
+def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The demo model with random weights: it talks until its last token, so jobs can be long."""
+    folder = tmp_path_factory.mktemp("models") / "talkative"
+    program = """
+import sys, torch
+from demo.model import new_model, new_processor
+torch.manual_seed(0)
+new_model().save_pretrained(sys.argv[1])
+new_processor().save_pretrained(sys.argv[1])
+"""
+    command = [sys.executable, "-c", program, str(folder)]
+    subprocess.run(command, check=True, capture_output=True, timeout=120)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def installation(
+    tmp_path_factory: pytest.TempPathFactory, model_folder: Path
+) -> Iterator[Installation]:
+    """A whole installation with one worker, quick to notice what went wrong."""
+    if not Path(COMMAND[0]).exists():
+        absent("llava-jobs is not installed beside this interpreter")
+    running = Installation(
+        tmp_path_factory.mktemp("installation"),
+        *("--model", str(model_folder)),
+        slots="16",
+        lease_ms="3000",
+        renew_ms="300",
+        sweep_ms="100",
+        drain_seconds="1",
+    )
+    try:
+        running.ready()
+        yield running
+    finally:
+        running.end()
