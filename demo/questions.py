@@ -245,14 +245,26 @@ def ask(
 
 
 def _loosen(text: str, rng: Random) -> str:
-    """Write the question as hurried or polite people do."""
-    english = text.isascii()
-    if rng.random() < 0.1:
-        text = ("Please: " if english else "请问") + text
+    """Write the question as hurried, polite or wordy people do."""
+    language: Language = "en" if text.isascii() else "zh"
+    if rng.random() < 0.2:
+        text = rng.choice(OPENINGS[language]) + text
+    if language == "en" and rng.random() < 0.2:
+        text = text[:-1] + rng.choice(CLOSINGS) + text[-1]
     if rng.random() < 0.15:
         text = text.lower()
     if rng.random() < 0.15:
         text = text.rstrip("?.？。")
-    elif not english and rng.random() < 0.15:
+    elif language == "zh" and rng.random() < 0.15:
         text = text.replace("？", "?")
     return text
+
+
+OPENINGS: dict[Language, tuple[str, ...]] = {
+    "en": ("Please: ", "Please tell me: ", "Hello! ", "Excuse me. ", "In this picture: ", "So, "),
+    "zh": ("请问", "你好，", "麻烦看一下，", "请告诉我，", "这里", "图片中"),
+}
+CLOSINGS = (
+    *(" in the picture", " shown here", " in this image", " on this", " please", " for me"),
+    *(" right now", " on the display", " that is shown", " you can see"),
+)

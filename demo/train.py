@@ -12,7 +12,7 @@ from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +27,7 @@ from demo.scenes import LABELS, random_scene
 
 CHUNK = 100  # scenes that one process draws at a time
 WINDOW = 8  # batches drawn together, so that pictures of like length can share a batch
+STAGES = ("tower", "whole", "more")
 SIGHT_SHARE = 0.5  # of the tower's own loss while the whole is trained
 
 
@@ -42,6 +43,17 @@ class Recipe:
     steps: int = 2_000
     batch: int = 32
     rate: float = 1e-3
+    more_steps: int = 1_200
+    more_rate: float = 8e-4
+
+
+class Stage(NamedTuple):
+    """One stretch of training with its own optimiser and rate."""
+
+    name: str
+    steps: int
+    batch: int
+    rate: float
 
 
 class Learner:
@@ -70,9 +82,10 @@ class Learner:
 
         parameters = [*self.model.model.vision_tower.parameters(), *self.head.parameters()]
         recipe = self.recipe
-        self._train("tower", grade, parameters, examples, recipe.tower_steps, recipe.tower_batch)
+        stage = Stage("tower", recipe.tower_steps, recipe.tower_batch, recipe.tower_rate)
+        self._train(stage, grade, parameters, examples)
 
-    def learn_to_converse(self, examples: list[Example]) -> None:
+    def learn_to_converse(self, stage: Stage, examples: list[Example]) -> None:
         """Train the whole on conversations, the tower still naming its patches beside."""
 
         def grade(batch: list[Example], generator: torch.Generator, rng: Random) -> list[Graded]:
@@ -82,33 +95,31 @@ class Learner:
             return [answers, grade_sight(self.head, features, batch)]
 
         parameters = [*self.model.parameters(), *self.head.parameters()]
-        self._train("whole", grade, parameters, examples, self.recipe.steps, self.recipe.batch)
+        self._train(stage, grade, parameters, examples)
 
     def _train(
         self,
-        stage: str,
+        stage: Stage,
         grade: Any,
         parameters: list[nn.Parameter],
         examples: list[Example],
-        steps: int,
-        size: int,
     ) -> None:
-        """Take `steps` steps; the chance in each depends on seed, stage and step alone."""
-        first = self._resume_at(stage)
-        rate = self.recipe.tower_rate if stage == "tower" else self.recipe.rate
+        """Take the stage's steps; the chance in each depends on seed, stage and step alone."""
+        first, name = self._resume_at(stage), f"{self.recipe.seed} {stage.name}"
+        rate = stage.rate
         optimizer = torch.optim.AdamW(parameters, lr=rate, betas=(0.9, 0.98), weight_decay=0.03)
-        if self.saved.get("stage") == stage:
+        if self.saved.get("stage") == stage.name:
             optimizer.load_state_dict(self.saved["optimizer"])
-        batches = _batches(examples, size, f"{self.recipe.seed} {stage}", first, steps)
-        with tqdm(total=steps, initial=min(first, steps), desc=stage, unit="step") as bar:
+        batches = _batches(examples, stage.batch, name, first, stage.steps)
+        with tqdm(total=stage.steps, initial=first, desc=stage.name, unit="step") as bar:
             for step, batch in enumerate(batches, first):
                 generator = torch.Generator().manual_seed(self.recipe.seed * 1_000_003 + step)
-                rng = Random(f"{self.recipe.seed} {stage} {step}")
+                rng = Random(f"{name} {step}")
                 with torch.autocast("cpu", torch.bfloat16):
                     grades = grade(batch, generator, rng)
                 loss: Tensor = grades[0].loss + sum(SIGHT_SHARE * one.loss for one in grades[1:])
                 for group in optimizer.param_groups:
-                    group["lr"] = rate * _schedule(step, steps)
+                    group["lr"] = rate * _schedule(step, stage.steps)
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()
                 nn.utils.clip_grad_norm_(parameters, 1.0)
@@ -116,13 +127,15 @@ class Learner:
                 bar.update()
                 right = " ".join(f"{one.right:.1%}" for one in grades)
                 bar.set_postfix(loss=f"{loss:.3f}", right=right)
-                if (step + 1) % 100 == 0 or step + 1 == steps:
-                    self._save(stage, step + 1, optimizer)
+                if (step + 1) % 100 == 0 or step + 1 == stage.steps:
+                    self._save(stage.name, step + 1, optimizer)
 
-    def _resume_at(self, stage: str) -> int:
-        if self.saved.get("stage") == stage:
+    def _resume_at(self, stage: Stage) -> int:
+        """Say how many of the stage's steps the checkpoint has behind it."""
+        saved = STAGES.index(self.saved["stage"]) if self.saved else -1
+        if saved == STAGES.index(stage.name):
             return int(self.saved["step"])
-        return self.recipe.tower_steps if stage == "tower" and self.saved else 0
+        return stage.steps if saved > STAGES.index(stage.name) else 0
 
     def _save(self, stage: str, step: int, optimizer: torch.optim.Optimizer) -> None:
         if self.checkpoint:
@@ -178,7 +191,12 @@ def train(recipe: Recipe, out: Path, checkpoint: Path | None, processes: int) ->
     learner = Learner(recipe, checkpoint)
     examples = draw_examples(f"{recipe.seed} training", recipe.scenes, processes)
     learner.learn_to_see(examples)
-    learner.learn_to_converse(examples)
+    learner.learn_to_converse(Stage("whole", recipe.steps, recipe.batch, recipe.rate), examples)
+    # By now the first scenes are known by heart, and only new ones still teach.
+    examples = draw_examples(f"{recipe.seed} more training", recipe.scenes, processes)
+    learner.learn_to_converse(
+        Stage("more", recipe.more_steps, recipe.batch, recipe.more_rate), examples
+    )
     learner.save_pretrained(out)
 
 
