@@ -43,7 +43,7 @@ class Recipe:
     steps: int = 2_000
     batch: int = 32
     rate: float = 1e-3
-    more_steps: int = 1_200
+    more_steps: int = 700
     more_rate: float = 8e-4
 
 
