@@ -1,0 +1,79 @@
+"""The weights in the repository answer rightly, and their card says what was measured."""
+
+from __future__ import annotations
+
+import json
+from itertools import islice
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from demo.evaluate import answer, held_out, load, read_report, share_right, user
+from demo.model import WEIGHTS, new_processor
+from demo.pictures import PICTURES, SCENES, TRUTHS, truths
+from demo.questions import KINDS, LANGUAGES
+
+MIB = 2**20
+
+
+@pytest.fixture(scope="module")
+def trained() -> tuple[Any, Any]:
+    return load(WEIGHTS)
+
+
+def test_the_weights_and_pictures_stay_small() -> None:
+    assert sum(file.stat().st_size for file in WEIGHTS.iterdir()) <= 16 * MIB
+    assert sum(file.stat().st_size for file in PICTURES.iterdir()) < 1.5 * MIB
+
+
+def test_the_shipped_processor_is_the_one_in_the_code(trained: tuple[Any, Any]) -> None:
+    _, processor = trained
+    ours = new_processor()
+    assert processor.tokenizer.get_vocab() == ours.tokenizer.get_vocab()
+    assert processor.chat_template == ours.chat_template
+    assert type(processor.image_processor).__name__ == "LlavaNextImageProcessorPil"
+
+
+def test_held_out_scenes_are_answered(trained: tuple[Any, Any]) -> None:
+    cases = [
+        case
+        for kind in KINDS
+        for language in LANGUAGES
+        for case in islice(held_out(kind, language), 2)
+    ]
+    assert share_right(*trained, cases) >= 0.9
+
+
+@pytest.mark.parametrize("name", SCENES)
+def test_every_example_picture_is_answered(trained: tuple[Any, Any], name: str) -> None:
+    with Image.open(PICTURES / name) as file:
+        picture = file.convert("RGB")
+    pairs = [pair for pair in json.loads(TRUTHS.read_text("utf-8")) if pair["picture"] == name]
+    talks = [[user(pair["question"], picture)] for pair in pairs]
+    assert answer(*trained, talks) == [pair["answer"] for pair in pairs]
+
+
+def test_a_conversation_goes_on_about_its_picture(trained: tuple[Any, Any]) -> None:
+    with Image.open(PICTURES / "landscape.jpg") as file:
+        talk = [user("What colour is the light?", file.convert("RGB"))]
+    replies = []
+    for following in ("错误代码是多少？", "How many buttons are there?", None):
+        replies += answer(*trained, [talk])
+        talk.append({"role": "assistant", "content": replies[-1]})
+        if following:
+            talk.append(user(following))
+    assert replies == ["The light is red.", "代码是 E42。", "There are 5 buttons."]
+
+
+def test_the_truths_are_those_of_the_scenes() -> None:
+    assert json.loads(TRUTHS.read_text("utf-8")) == truths()
+    assert {file.name for file in PICTURES.iterdir()} == {*SCENES, TRUTHS.name}
+
+
+def test_the_card_shows_what_was_measured() -> None:
+    report = read_report(WEIGHTS)
+    assert str(report) in (WEIGHTS / "README.md").read_text("utf-8")
+    assert report.count >= 400
+    for row in report.rows:
+        assert row.right >= (0.95 if row.kind == "code" else 0.98)
