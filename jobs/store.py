@@ -21,16 +21,22 @@ _REFUSALS = ("MISCONF", "NOREPLICAS", "MASTERDOWN", "READONLY")
 def connect(url: str) -> redis.Redis:
     """Return a client for ``url`` that fails in seconds rather than hangs.
 
-    Replies come as bytes. Nothing is sent yet.
+    Replies come as bytes. Nothing is sent yet. Raises ConfigurationError where it is no URL.
     """
-    return redis.Redis.from_url(
-        url,
-        socket_timeout=10,
-        socket_connect_timeout=3,
-        socket_keepalive=True,
-        health_check_interval=15,
-        retry=Retry(ExponentialBackoff(cap=0.5, base=0.05), 2),
-    )
+    try:
+        return redis.Redis.from_url(
+            url,
+            socket_timeout=10,
+            socket_connect_timeout=3,
+            socket_keepalive=True,
+            health_check_interval=15,
+            retry=Retry(ExponentialBackoff(cap=0.5, base=0.05), 2),
+        )
+    except ValueError:
+        raise ConfigurationError(
+            "LLAVA_JOBS_REDIS_URL is no URL of a store: it has the form "
+            "redis://[:password@]host[:port][/database], or rediss:// with TLS"
+        ) from None
 
 
 @contextmanager

@@ -36,7 +36,11 @@ class _Held:
 
 
 class Leases:
-    """What a worker holds, kept alive until it is let go."""
+    """What a worker holds, kept alive until it is let go.
+
+    Held by fencing token, not by job: a worker that was silent for too long may be given a job
+    anew before it has let go of the claim that it lost.
+    """
 
     def __init__(
         self,
@@ -51,7 +55,7 @@ class Leases:
         self._worker = worker
         self._renew_ms = renew_ms
         self._facts = facts
-        self._held: dict[str, _Held] = {}
+        self._held: dict[int, _Held] = {}
         self._lock = threading.Condition()
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._run, name="leases", daemon=True)
@@ -74,27 +78,27 @@ class Leases:
     def hold(self, claim: Claim) -> None:
         """Renew a claim from now on."""
         with self._lock:
-            self._held[claim.job.id] = _Held(claim)
+            self._held[claim.fence] = _Held(claim)
 
-    def on_stop(self, job_id: str, halt: Callable[[], object]) -> None:
+    def on_stop(self, claim: Claim, halt: Callable[[], object]) -> None:
         """Have ``halt`` called when a job is to be stopped; at once where it is already."""
         with self._lock:
-            held = self._held[job_id]
+            held = self._held[claim.fence]
             held.halt = halt
             stopping = held.stop is not None
         if stopping:
             halt()
 
-    def drop(self, job_id: str) -> None:
+    def drop(self, claim: Claim) -> None:
         """Renew a claim no longer."""
         with self._lock:
-            self._held.pop(job_id, None)
+            self._held.pop(claim.fence, None)
             self._lock.notify_all()
 
-    def why_stopped(self, job_id: str) -> Stop | None:
+    def why_stopped(self, claim: Claim) -> Stop | None:
         """Return why a held job was told to stop; None where it was not."""
         with self._lock:
-            return self._held[job_id].stop
+            return self._held[claim.fence].stop
 
     def wait_empty(self, seconds: float) -> bool:
         """Wait until nothing is held; False where ``seconds`` passed first."""
@@ -105,17 +109,23 @@ class Leases:
         """Tell every held job to stop."""
         with self._lock:
             held = list(self._held)
-        for job_id in held:
-            self._stop(job_id, why)
+        for fence in held:
+            self._stop(fence, why)
 
     def heard(self, job_id: str, word: str) -> None:
         """Stop a held job the moment its cancellation is told, rather than at the next renewal."""
         if word == "cancel":
-            self._stop(job_id, Stop.UNWANTED)
+            self._stop_job(job_id, Stop.UNWANTED)
 
-    def _stop(self, job_id: str, why: Stop) -> None:
+    def _stop_job(self, job_id: str, why: Stop) -> None:
         with self._lock:
-            held = self._held.get(job_id)
+            fences = [f for f, held in self._held.items() if held.claim.job.id == job_id]
+        for fence in fences:
+            self._stop(fence, why)
+
+    def _stop(self, fence: int, why: Stop) -> None:
+        with self._lock:
+            held = self._held.get(fence)
             if held is None or held.stop is not None:
                 return
             held.stop = why
@@ -134,9 +144,13 @@ class Leases:
 
     def _renew(self) -> None:
         with self._lock:
-            claims = {job_id: held.claim.fence for job_id, held in self._held.items()}
-        renewal = self._ledger.renew(self._worker, self._model, self._facts(), claims)
-        for job_id in renewal.lost:
-            self._stop(job_id, Stop.LOST)
+            newest: dict[str, int] = {}
+            for fence, held in self._held.items():
+                job_id = held.claim.job.id
+                newest[job_id] = max(fence, newest.get(job_id, 0))
+            older = self._held.keys() - newest.values()
+        renewal = self._ledger.renew(self._worker, self._model, self._facts(), newest)
+        for fence in older | {newest[job_id] for job_id in renewal.lost}:
+            self._stop(fence, Stop.LOST)
         for job_id in renewal.unwanted:
-            self._stop(job_id, Stop.UNWANTED)
+            self._stop(newest[job_id], Stop.UNWANTED)

@@ -48,7 +48,8 @@ class EngineStep(bootsteps.StartStopStep):
         try:
             self._start(parent)
         except (JobsError, EngineError) as error:
-            print(f"llava-jobs worker: {error}", file=sys.stderr, flush=True)
+            # Past Celery, which would put a time and a level before the line.
+            print(f"llava-jobs worker: {error}", file=sys.__stderr__, flush=True)
             broken = isinstance(error, ConfigurationError | EngineError)
             raise SystemExit(EX_CONFIG if broken else EX_SOFTWARE) from None
 

@@ -109,7 +109,7 @@ class Desk:
                 )
             )
         finally:
-            self._leases.drop(claim.job.id)
+            self._leases.drop(claim)
 
     def _settle(self, claim: Claim, log: structlog.typing.FilteringBoundLogger) -> None:
         try:
@@ -139,9 +139,9 @@ class Desk:
         """Return how the job ended; None where it goes back unanswered."""
         job = claim.job
         handle = self._engine.submit(to_request(job, self._images))
-        self._leases.on_stop(job.id, handle.cancel)
+        self._leases.on_stop(claim, handle.cancel)
         result = handle.future.result()
-        stopped = self._leases.why_stopped(job.id)
+        stopped = self._leases.why_stopped(claim)
         if result.finish_reason == "canceled" and stopped is not Stop.UNWANTED:
             return None
         return to_outcome(job, result)

