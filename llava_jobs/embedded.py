@@ -15,6 +15,7 @@ import redis
 
 from jobs.errors import ConfigurationError
 from jobs.store import connect
+from llava_jobs.child import end_with_parent
 
 URL_FILE = "store.url"
 """File in the data folder, for its owner's eyes, that tells other commands where the store is."""
@@ -63,6 +64,7 @@ class EmbeddedStore:
                 stdout=output,
                 stderr=output,
                 start_new_session=True,  # Ctrl-C is for the owner, who stops it last
+                preexec_fn=end_with_parent,
             )
         with contextlib.suppress(BrokenPipeError), cast(IO[bytes], self._process.stdin) as stdin:
             stdin.write(self._configuration().encode())
