@@ -98,7 +98,8 @@ def test_when_it_is_killed_nothing_stays_and_the_next_start_has_everything(
         assert http.get(f"/v1/jobs/{job['id']}").json()["status"] == "queued"
 
 
-def test_a_store_that_died_is_noticed(start: Start, picture: bytes) -> None:
+@pytest.mark.xfail(strict=True, reason="`up` looks after its children, and not after its store")
+def test_a_store_that_died_is_noticed(start: Start) -> None:
     installation = start(*FEW)
     installation.ready()
     [store] = [seen for seen in installation.family if "valkey" in seen.command]
