@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from itertools import islice
 from typing import Any
@@ -9,12 +10,20 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from api.decoding import canonicalise
+from api.decoding_wire import Limits
 from demo.evaluate import answer, held_out, load, read_report, share_right, user
 from demo.model import WEIGHTS, new_processor
 from demo.pictures import PICTURES, SCENES, TRUTHS, truths
 from demo.questions import KINDS, LANGUAGES
 
 MIB = 2**20
+
+
+def uploaded(name: str) -> Image.Image:
+    """Read an example picture as the model gets it when someone uploads it."""
+    canonical = canonicalise((PICTURES / name).read_bytes(), Limits())
+    return Image.open(io.BytesIO(canonical.data))
 
 
 @pytest.fixture(scope="module")
@@ -47,16 +56,14 @@ def test_held_out_scenes_are_answered(trained: tuple[Any, Any]) -> None:
 
 @pytest.mark.parametrize("name", SCENES)
 def test_every_example_picture_is_answered(trained: tuple[Any, Any], name: str) -> None:
-    with Image.open(PICTURES / name) as file:
-        picture = file.convert("RGB")
+    picture = uploaded(name)
     pairs = [pair for pair in json.loads(TRUTHS.read_text("utf-8")) if pair["picture"] == name]
     talks = [[user(pair["question"], picture)] for pair in pairs]
     assert answer(*trained, talks) == [pair["answer"] for pair in pairs]
 
 
 def test_a_conversation_goes_on_about_its_picture(trained: tuple[Any, Any]) -> None:
-    with Image.open(PICTURES / "landscape.jpg") as file:
-        talk = [user("What colour is the light?", file.convert("RGB"))]
+    talk = [user("What colour is the light?", uploaded("landscape.jpg"))]
     replies = []
     for following in ("错误代码是多少？", "How many buttons are there?", None):
         replies += answer(*trained, [talk])
