@@ -35,6 +35,11 @@ class EmbeddedStore:
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
+    def log(self) -> Path:
+        """The file that the server writes its log to."""
+        return self.data_dir / "store.log"
+
+    @property
     def url(self) -> str:
         """The store's URL, password included."""
         return f"redis://:{self._password}@127.0.0.1:{self.port}/0"
@@ -56,8 +61,7 @@ class EmbeddedStore:
             raise ConfigurationError(
                 f"another llava-jobs uses {self.data_dir}; stop it, or name another --data-dir"
             )
-        log = self.data_dir / "store.log"
-        with log.open("ab") as output:
+        with self.log.open("ab") as output:
             self._process = subprocess.Popen(  # noqa: S603
                 [str(_server_binary()), "-"],
                 stdin=subprocess.PIPE,
@@ -68,7 +72,7 @@ class EmbeddedStore:
             )
         with contextlib.suppress(BrokenPipeError), cast(IO[bytes], self._process.stdin) as stdin:
             stdin.write(self._configuration().encode())
-        self._await_ready(log)
+        self._await_ready()
         url_file = self.data_dir / URL_FILE
         url_file.touch(mode=0o600)
         url_file.write_text(self.url)
@@ -110,7 +114,7 @@ class EmbeddedStore:
         }
         return "".join(f"{name} {value}\n" for name, value in settings.items())
 
-    def _await_ready(self, log: Path) -> None:
+    def _await_ready(self) -> None:
         client = redis.Redis(port=self.port, password=self._password, socket_timeout=5)
         give_up = time.monotonic() + 60
         while self.alive() and time.monotonic() < give_up:
@@ -120,7 +124,7 @@ class EmbeddedStore:
                 return
             time.sleep(0.02)
         self.stop()
-        raise ConfigurationError(f"the embedded store did not start; {log} says why")
+        raise ConfigurationError(f"the embedded store did not start; {self.log} says why")
 
 
 def running_url(data_dir: Path) -> str | None:

@@ -24,6 +24,7 @@ from llava_jobs.embedded import EmbeddedStore
 EX_CONFIG = 78
 """Exit status of a child whose configuration cannot work (sysexits.h)."""
 _TICK_S = 0.2
+_LONGEST_WAIT_S = 30
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,8 @@ class Up:
         self._say = say
         self._stop = threading.Event()
         self._children: list[Child] = []
+        self._embedded: EmbeddedStore | None = None
+        self._store_starts = 0
         self.first_key: str | None = None
         """The key made at first start; None at every later one."""
 
@@ -110,6 +113,7 @@ class Up:
             yield given.get_secret_value()
             return
         with EmbeddedStore(self._plan.data_dir) as store:
+            self._embedded = store
             self._say(
                 f"embedded store: 127.0.0.1:{store.port}, data in {store.data_dir} "
                 f"(its password is in {store.data_dir / 'store.url'} while it runs)"
@@ -151,7 +155,20 @@ class Up:
             return False
         return workers.get(self._plan.settings.served_model, 0) >= min(self._plan.workers, 1)
 
+    def _look_after_store(self) -> None:
+        """Start the embedded store again where it died; what it accepted is on its disk."""
+        store = self._embedded
+        if store is None or store.alive():
+            return
+        wait = min(2**self._store_starts, _LONGEST_WAIT_S)
+        self._store_starts += 1
+        self._say(f"the store ended; starting it again in {wait} s; {store.log} says more")
+        if not self._stop.wait(wait):
+            store.start()
+            self._say("the store started again")
+
     def _look_after_children(self) -> None:
+        self._look_after_store()
         for child in self._children:
             status = child.exit_status()
             if status == EX_CONFIG:

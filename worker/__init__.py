@@ -8,8 +8,15 @@ from typing import Any
 def __getattr__(name: str) -> Any:
     # Celery looks for this attribute; made on demand, importing the package reads no environment.
     if name == "celery":
+        import sys
+
+        from jobs.errors import ConfigurationError
         from jobs.settings import Settings
         from worker.app import create_app
 
-        return create_app(Settings())
+        try:
+            return create_app(Settings())
+        except ConfigurationError as error:
+            print(f"llava-jobs worker: {error}", file=sys.stderr, flush=True)
+            raise SystemExit(78) from None  # EX_CONFIG, as worker.step has it
     raise AttributeError(name)

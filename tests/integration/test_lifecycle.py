@@ -98,13 +98,13 @@ def test_when_it_is_killed_nothing_stays_and_the_next_start_has_everything(
         assert http.get(f"/v1/jobs/{job['id']}").json()["status"] == "queued"
 
 
-@pytest.mark.xfail(strict=True, reason="`up` looks after its children, and not after its store")
-def test_a_store_that_died_is_noticed(start: Start) -> None:
+def test_a_store_that_died_is_started_again(start: Start) -> None:
     installation = start(*FEW)
     installation.ready()
     [store] = [seen for seen in installation.family if "valkey" in seen.command]
     os.kill(store.pid, signal.SIGKILL)
-    installation.line("store.*(ended|started again|stopped)", within_s=10)
+    installation.line("^the store ended; starting it again")
+    installation.line("^the store started again$")
 
 
 def test_a_first_key_can_be_given(start: Start) -> None:
@@ -149,19 +149,17 @@ def test_a_data_folder_in_use_is_told_in_one_line_with_the_cure(
     assert "--data-dir" in one_cause(text)
 
 
-@pytest.mark.parametrize("kind", ["missing", "wrong"])
 def test_a_model_that_is_none_ends_it_with_one_line_that_says_why(
-    start: Start, tmp_path: Path, kind: str
+    start: Start, tmp_path: Path
 ) -> None:
-    model = tmp_path / "no-model"
-    if kind == "wrong":
-        model.mkdir()
-        (model / "config.json").write_text('{"model_type": "bert"}')
+    model = tmp_path / "bert"
+    model.mkdir()
+    (model / "config.json").write_text('{"model_type": "bert"}')
     installation = start("--model", str(model))
-    assert installation.status() not in (0, None)
+    assert installation.status() == 1
     cause = one_cause(installation.text)
     assert "worker-1 cannot start" in cause
-    assert "no-model" in cause or "bert" in cause
+    assert "bert" in cause
 
 
 @pytest.mark.parametrize(

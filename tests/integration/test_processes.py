@@ -105,7 +105,6 @@ def test_a_worker_without_its_model_exits_at_once_with_one_line_and_status_78(
     assert "no-model" in worker.lines[-1]
 
 
-@pytest.mark.xfail(strict=True, reason="Celery shows a traceback and exits with 2")
 def test_a_worker_without_a_store_exits_at_once_with_one_line(launch: Launch) -> None:
     worker = launch(*CELERY)
     assert worker.status() == 78, worker.text
