@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import (
     Bundle,
     RuleBasedStateMachine,
-    consumes,
     initialize,
     invariant,
     multiple,
+    precondition,
     rule,
     run_state_machine_as_test,
 )
@@ -24,7 +24,7 @@ from jobs.job import Claim, Outcome, Priority, Reason, Status
 from jobs.ledger import Ledger, Limits
 from tests.ledgers import FAILURE, MODEL, Clock, assert_counts_are_true, draft, events, records
 
-LIMITS = Limits(queue_lifetime=100_000, retention=10**9, lease=20_000, crashes=3, attempts=3)
+LIMITS = Limits(queue_lifetime=1_000_000, retention=10**9, lease=20_000, crashes=3, attempts=3)
 TENANTS = ("a", "b", "c")
 WORKERS = ("w1", "w2", "w3")
 
@@ -87,8 +87,8 @@ class Life(RuleBasedStateMachine):
     @rule(
         tenant=st.sampled_from(TENANTS),
         priority=st.sampled_from(Priority),
-        deadline_ms=st.sampled_from([None, None, 5_000, 50_000]),
-        count=st.integers(1, 4),
+        deadline_ms=st.sampled_from([None, None, None, 90_000]),
+        count=st.integers(1, 2),
     )
     def submit(self, tenant: str, priority: Priority, deadline_ms: int | None, count: int) -> None:
         """Accept some jobs."""
@@ -124,12 +124,21 @@ class Life(RuleBasedStateMachine):
         if done:
             self._job(claim).end(status, reason)
 
-    @rule(claim=consumes(claims))
-    def obey(self, claim: Claim) -> None:
-        """Stop a job whose tenant asked for it, as a worker does."""
-        if self._holds(claim) and self._job(claim).unwanted:
+    @rule(claim=claims, way=st.sampled_from(["stopped", "handed back", "retried"]))
+    def cancel_running(self, claim: Claim, way: str) -> None:
+        """Cancel a running job, whose worker may be about to let it go for another reason."""
+        job = self._job(claim)
+        if not self._holds(claim):
+            return
+        assert self.ledger.cancel(job.tenant, claim.job.id)
+        job.unwanted = True
+        if way == "stopped":
             assert self.ledger.finish(claim, Outcome(Status.CANCELED, Reason.CANCELED))
-            self._job(claim).end(Status.CANCELED, Reason.CANCELED)
+            job.end(Status.CANCELED, Reason.CANCELED)
+        elif way == "handed back":
+            self.hand_back(claim)
+        else:
+            self.retry(claim, 1_000)
 
     @rule(claim=claims)
     def hand_back(self, claim: Claim) -> None:
@@ -153,6 +162,15 @@ class Life(RuleBasedStateMachine):
         else:
             job.go_back(self.clock.now + wait_ms if wait_ms else 0)
 
+    @rule(claim=claims, worker=st.sampled_from(WORKERS))
+    def lose(self, claim: Claim, worker: str) -> None:
+        """Hand a job back, give it or another to a worker, and use the old token."""
+        if self._holds(claim):
+            self.hand_back(claim)
+            self.claim(worker, 2)
+        assert not self.ledger.finish(claim, Outcome(Status.SUCCEEDED))
+        assert not self.ledger.hand_back(claim)
+
     @rule(worker=st.sampled_from(WORKERS))
     def renew(self, worker: str) -> None:
         """Renew all that a worker holds, and one job that it does not."""
@@ -164,25 +182,39 @@ class Life(RuleBasedStateMachine):
         for job in held.values():
             job.lease = self.clock.now + LIMITS.lease
 
-    @rule(pick=st.randoms(use_true_random=False), tenant=st.sampled_from(TENANTS))
-    def cancel(self, pick: Any, tenant: str) -> None:
-        """Cancel some job for a tenant, which need not be its own."""
+    @rule(pick=st.randoms(use_true_random=False), mine=st.integers(0, 3))
+    def cancel(self, pick: Any, mine: int) -> None:
+        """Cancel a job, most often one that is open and one's own."""
+        open_jobs = [i for i, job in self.jobs.items() if not job.status.is_terminal]
         if not self.jobs:
             return
-        job_id = pick.choice(sorted(self.jobs))
+        job_id = pick.choice(open_jobs or sorted(self.jobs))
         job = self.jobs[job_id]
-        assert (self.ledger.cancel(tenant, job_id) is not None) == (tenant == job.tenant)
-        if tenant != job.tenant:
+        if not mine:
+            assert self.ledger.cancel(f"not-{job.tenant}", job_id) is None
             return
+        assert self.ledger.cancel(job.tenant, job_id) is not None
         if job.status is Status.QUEUED:
             job.end(Status.CANCELED, Reason.CANCELED)
         elif job.status is Status.PROCESSING:
             job.unwanted = True
 
-    @rule(milliseconds=st.sampled_from([1, 1_000, 5_000, 20_000, 60_000]))
+    @rule(milliseconds=st.sampled_from([1, 1_000, 5_000, 20_000, 400_000]))
     def forward(self, milliseconds: int) -> None:
         """Let time pass."""
         self.clock.forward(milliseconds)
+
+    @precondition(lambda self: any(map(self._is_held, self.jobs.values())))
+    @rule()
+    def crash(self) -> None:
+        """Let every lease run out."""
+        self.clock.forward(LIMITS.lease)
+        self.sweep()
+
+    @rule(worker=st.sampled_from(WORKERS))
+    def rerun(self, worker: str) -> None:
+        """Give a worker a job that nobody will hear of again."""
+        self.claim(worker, 1)
 
     @rule()
     def sweep(self) -> None:
@@ -290,8 +322,8 @@ def test_each_accepted_job_ends_once_whatever_happens(client: Any) -> None:
     run_state_machine_as_test(
         Here,
         settings=settings(
-            max_examples=50,
-            stateful_step_count=40,
+            max_examples=80,
+            stateful_step_count=50,
             deadline=None,
             print_blob=True,
             # Shrinking takes minutes; add Phase.shrink to see the shortest life that fails.
