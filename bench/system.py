@@ -13,7 +13,7 @@ from bench.measured import Measured
 from bench.workload import Question
 from jobs.settings import Settings
 from llava_jobs.client import Client, JobFailed
-from llava_jobs.demo import free_port
+from llava_jobs.embedded import free_port
 from llava_jobs.up import Plan, Up
 
 

@@ -17,17 +17,16 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
-from transformers import AttentionInterface
 
 from demo.conversations import Example, conversation, encode, example
 from demo.evaluate import evaluate, write_report
-from demo.learning import Graded, attend, grade_answers, grade_sight, pixels_of, see
+from demo.learning import Graded, grade_answers, grade_sight, pixels_of, see
 from demo.model import WEIGHTS, new_model, new_processor
 from demo.scenes import LABELS, random_scene
 
 CHUNK = 100  # scenes that one process draws at a time
 WINDOW = 8  # batches drawn together, so that pictures of like length can share a batch
-STAGES = ("tower", "whole", "more")
+STAGES = ("tower", "whole")
 SIGHT_SHARE = 0.5  # of the tower's own loss while the whole is trained
 
 
@@ -36,15 +35,13 @@ class Recipe:
     """Everything besides the code that decides the weights."""
 
     seed: int = 0
-    scenes: int = 20_000
+    scenes: int = 40_000
     tower_steps: int = 900
     tower_batch: int = 64
     tower_rate: float = 1.5e-3
-    steps: int = 2_000
+    steps: int = 2_400
     batch: int = 32
     rate: float = 1e-3
-    more_steps: int = 700
-    more_rate: float = 8e-4
 
 
 class Stage(NamedTuple):
@@ -64,8 +61,6 @@ class Learner:
         self.recipe = recipe
         self.processor = new_processor()
         self.model: Any = new_model()
-        AttentionInterface.register("demo_training", attend)
-        self.model.set_attn_implementation("demo_training")
         self.head = nn.Linear(self.model.config.vision_config.hidden_size, LABELS)
         self.checkpoint = checkpoint
         self.saved: dict[str, Any] = {}
@@ -85,7 +80,7 @@ class Learner:
         stage = Stage("tower", recipe.tower_steps, recipe.tower_batch, recipe.tower_rate)
         self._train(stage, grade, parameters, examples)
 
-    def learn_to_converse(self, stage: Stage, examples: list[Example]) -> None:
+    def learn_to_converse(self, examples: list[Example]) -> None:
         """Train the whole on conversations, the tower still naming its patches beside."""
 
         def grade(batch: list[Example], generator: torch.Generator, rng: Random) -> list[Graded]:
@@ -95,6 +90,8 @@ class Learner:
             return [answers, grade_sight(self.head, features, batch)]
 
         parameters = [*self.model.parameters(), *self.head.parameters()]
+        recipe = self.recipe
+        stage = Stage("whole", recipe.steps, recipe.batch, recipe.rate)
         self._train(stage, grade, parameters, examples)
 
     def _train(
@@ -115,8 +112,7 @@ class Learner:
             for step, batch in enumerate(batches, first):
                 generator = torch.Generator().manual_seed(self.recipe.seed * 1_000_003 + step)
                 rng = Random(f"{name} {step}")
-                with torch.autocast("cpu", torch.bfloat16):
-                    grades = grade(batch, generator, rng)
+                grades = grade(batch, generator, rng)
                 loss: Tensor = grades[0].loss + sum(SIGHT_SHARE * one.loss for one in grades[1:])
                 for group in optimizer.param_groups:
                     group["lr"] = rate * _schedule(step, stage.steps)
@@ -191,12 +187,7 @@ def train(recipe: Recipe, out: Path, checkpoint: Path | None, processes: int) ->
     learner = Learner(recipe, checkpoint)
     examples = draw_examples(f"{recipe.seed} training", recipe.scenes, processes)
     learner.learn_to_see(examples)
-    learner.learn_to_converse(Stage("whole", recipe.steps, recipe.batch, recipe.rate), examples)
-    # By now the first scenes are known by heart, and only new ones still teach.
-    examples = draw_examples(f"{recipe.seed} more training", recipe.scenes, processes)
-    learner.learn_to_converse(
-        Stage("more", recipe.more_steps, recipe.batch, recipe.more_rate), examples
-    )
+    learner.learn_to_converse(examples)
     learner.save_pretrained(out)
 
 

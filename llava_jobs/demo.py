@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import sys
 import tempfile
 import time
@@ -17,6 +16,7 @@ import click
 from jobs.errors import JobsError
 from jobs.settings import DEMO_MODEL, Settings
 from llava_jobs.client import Client
+from llava_jobs.embedded import free_port
 from llava_jobs.tables import print_table
 from llava_jobs.up import Plan, Up
 
@@ -112,13 +112,6 @@ def _print(
         )
     print_table(rows, say)
     return wrong
-
-
-def free_port() -> int:
-    """Return a port of the loopback address that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _tell(progress: str) -> None:

@@ -30,7 +30,7 @@ class EmbeddedStore:
 
     def __init__(self, data_dir: Path) -> None:
         self.data_dir = data_dir
-        self.port = _free_port()
+        self.port = free_port()
         self._password = secrets.token_hex(24)
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -158,7 +158,8 @@ def _server_binary() -> Path:
     return path
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port of the loopback address that nothing listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

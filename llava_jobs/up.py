@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import socket
 import sys
@@ -21,8 +22,6 @@ from jobs.store import connect, inspect
 from llava_jobs.child import Child
 from llava_jobs.embedded import EmbeddedStore
 
-EX_CONFIG = 78
-"""Exit status of a child whose configuration cannot work (sysexits.h)."""
 _TICK_S = 0.2
 _LONGEST_WAIT_S = 30
 
@@ -171,7 +170,7 @@ class Up:
         self._look_after_store()
         for child in self._children:
             status = child.exit_status()
-            if status == EX_CONFIG:
+            if status == os.EX_CONFIG:
                 raise ConfigurationError(f"{child.name} cannot start: {child.last_words()}")
             if status is not None:
                 wait = child.schedule_restart()

@@ -8,6 +8,7 @@ from typing import Any
 def __getattr__(name: str) -> Any:
     # Celery looks for this attribute; made on demand, importing the package reads no environment.
     if name == "celery":
+        import os
         import sys
 
         from jobs.errors import ConfigurationError
@@ -18,5 +19,5 @@ def __getattr__(name: str) -> Any:
             return create_app(Settings())
         except ConfigurationError as error:
             print(f"llava-jobs worker: {error}", file=sys.stderr, flush=True)
-            raise SystemExit(78) from None  # EX_CONFIG, as worker.step has it
+            raise SystemExit(os.EX_CONFIG) from None
     raise AttributeError(name)

@@ -23,11 +23,6 @@ from worker.leases import Leases
 from worker.loading import facts, load_engine
 from worker.tasks import Desk
 
-EX_CONFIG = 78
-"""Exit status (sysexits.h) of a worker whose configuration cannot work: restarting won't help."""
-EX_SOFTWARE = 70
-"""Exit status of a worker whose engine broke: a fresh process may work."""
-
 
 class EngineStep(bootsteps.StartStopStep):
     """Loads the engine and keeps what stands around it.
@@ -51,7 +46,7 @@ class EngineStep(bootsteps.StartStopStep):
             # Past Celery, which would put a time and a level before the line.
             print(f"llava-jobs worker: {error}", file=sys.__stderr__, flush=True)
             broken = isinstance(error, ConfigurationError | EngineError)
-            raise SystemExit(EX_CONFIG if broken else EX_SOFTWARE) from None
+            raise SystemExit(os.EX_CONFIG if broken else os.EX_SOFTWARE) from None
 
     def close(self, parent: Any) -> None:
         """Claim no further jobs."""
@@ -94,4 +89,4 @@ class EngineStep(bootsteps.StartStopStep):
 
 def _give_up() -> None:
     """End the worker after its running tasks: the event loop looks at this at every turn."""
-    state.should_stop = EX_SOFTWARE
+    state.should_stop = os.EX_SOFTWARE

@@ -8,6 +8,7 @@ from typing import Literal, get_args
 from worker.engine.errors import InvalidRequest
 
 Role = Literal["user", "assistant", "system"]
+Detail = Literal["auto", "high"]
 FinishReason = Literal["stop", "length", "canceled", "deadline"]
 
 MAX_TEMPERATURE = 2.0
@@ -17,11 +18,13 @@ MAX_TEMPERATURE = 2.0
 class Picture:
     """A canonical picture: PNG, WebP or JPEG bytes, RGB, oriented, of bounded size.
 
-    `digest` is the SHA-256 of the bytes in hex and is computed when it is not given.
+    `digest` is the SHA-256 of the bytes in hex and is computed when it is not given. `detail`
+    "high" has a picture that is larger than the model's grids read once more in overlapping crops.
     """
 
     data: bytes
     digest: str = ""
+    detail: Detail = "auto"
 
     def __post_init__(self) -> None:
         if not self.digest:
@@ -50,7 +53,8 @@ class Request:
     """A conversation to be continued, and how.
 
     `temperature` 0 is greedy. `top_k` 0 and `top_p` 1 leave all tokens in. `seed` makes a sampled
-    answer repeatable, whatever else runs in the batch. `deadline` is a `time.monotonic()` instant.
+    answer repeatable, whatever else runs in the batch. An answer ends before the first of the
+    strings in `stop`. `deadline` is a `time.monotonic()` instant.
     `scope` (a tenant) is part of every cache key. `ignore_eos` serves measurements: the answer then
     has exactly `max_new_tokens` tokens.
     """
@@ -62,6 +66,7 @@ class Request:
     top_p: float = 1.0
     top_k: int = 0
     seed: int | None = None
+    stop: tuple[str, ...] = ()
     deadline: float | None = None
     ignore_eos: bool = False
 
@@ -89,6 +94,8 @@ class Request:
             raise InvalidRequest(f"top_p is {self.top_p}; it must be above 0 and at most 1.")
         if self.top_k < 0:
             raise InvalidRequest(f"top_k is {self.top_k}; it must be 0 (off) or more.")
+        if not all(self.stop):
+            raise InvalidRequest("A stop string is empty; leave it out.")
 
 
 @dataclass(frozen=True)

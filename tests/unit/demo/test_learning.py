@@ -9,7 +9,7 @@ import torch
 
 from demo.conversations import IGNORED, conversation, encode, example, targets
 from demo.drawing import draw
-from demo.learning import attend, grade_answers, pixels_of, see
+from demo.learning import grade_answers, pixels_of, see
 from demo.model import new_model, new_processor
 from demo.scenes import COLOURS, LIGHT_LABEL, Scene
 
@@ -64,19 +64,3 @@ def test_an_example_follows_from_its_scene_alone() -> None:
     one, again = example(SCENE, PROCESSOR), example(SCENE, new_processor())
     assert one.tiles.tobytes() == again.tiles.tobytes()
     assert one.labels.tobytes() == again.labels.tobytes()
-
-
-def test_our_attention_gives_what_the_stock_attention_gives() -> None:
-    torch.manual_seed(0)
-    layers = new_model().model
-    for module, heads in (
-        (layers.language_model.layers[0].self_attn, 2),
-        (layers.vision_tower.encoder.layers[0].self_attn, 4),
-    ):
-        query = torch.randn(2, 4, 9, 32)
-        key, value = torch.randn(2, 2, heads, 9, 32)
-        ours, _ = attend(module, query, key, value, None, scaling=0.2)
-        stock = torch.nn.functional.scaled_dot_product_attention(
-            query, key, value, is_causal=module.is_causal, scale=0.2, enable_gqa=True
-        )
-        torch.testing.assert_close(ours, stock.transpose(1, 2))
