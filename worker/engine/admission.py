@@ -34,6 +34,9 @@ class Admission:
         self._epoch = pool.epoch
         self._lock = threading.Lock()
         self._waiting: deque[Answer] = deque()
+        self._inside: dict[Answer, None] = {}
+        self.retreated: set[Answer] = set()
+        """Open answers that were in a batch that memory was short for: one of them may be why."""
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -53,8 +56,8 @@ class Admission:
         work = answer.work
         if answer in self._waiting:
             self._waiting.remove(answer)
-        if work.running is not None:
-            self._batch.remove(work.running)
+        self._leave(answer)
+        self.retreated.discard(answer)
         with self._lock:
             self._pool.release(work.extents)
             work.extents = []
@@ -82,13 +85,36 @@ class Admission:
             joined.append(answer)
         return self._see(joined)
 
+    def retreat(self) -> dict[Answer, OutOfMemory]:
+        """Take everybody out of a batch that the device has no memory for, to let fewer in again.
+
+        What they had generated is generated anew, and equal. Returns the answer that did not fit
+        though it was alone and its prompt was read in the smallest steps, if that is how it stands.
+        """
+        inside = list(self._inside)
+        for answer in inside:
+            self._leave(answer)
+        if not self._batch.shrink():
+            return {answer: _out_of_memory("answering; it does not fit") for answer in inside}
+        self._waiting.extendleft(reversed(inside))
+        self.retreated.update(inside)
+        return {}
+
+    def _leave(self, answer: Answer) -> None:
+        if answer.work.running is not None:
+            self._batch.remove(answer.work.running)
+            answer.work.running = None
+            del self._inside[answer]
+
     def _join(self, answer: Answer, ids: list[int], eos: frozenset[int]) -> None:
         work, request = answer.work, answer.work.request
-        draw = Sampling.of(request.temperature, request.top_p, request.top_k, request.seed)
+        if work.draw is None:
+            work.draw = Sampling.of(request.temperature, request.top_p, request.top_k, request.seed)
         ends = frozenset[int]() if request.ignore_eos else eos
-        work.running = self._batch.add(answer.id, ids, request.max_new_tokens, ends, draw)
+        work.running = self._batch.add(answer.id, ids, request.max_new_tokens, ends, work.draw)
         work.admitted = time.monotonic()
         self._waiting.remove(answer)
+        self._inside[answer] = None
 
     def _hold(self, work: Work) -> bool:
         wanted = list(zip(work.keys, [1, *work.lengths], strict=True))
@@ -120,20 +146,14 @@ class Admission:
             for i, extent in enumerate(pictures):
                 if not extent.filled and work.tiles is not None:
                     missing[extent] = (work.tiles[i], work.sizes[i])
-        try:
-            for group in self._passes(missing):
-                self._fill(group, missing)
-        except torch.OutOfMemoryError:
-            pass
+        for group in self._passes(missing):
+            self._look(group, missing)
         now = time.monotonic()
         for answer in joined:
             answer.work.started = now
             answer.work.tiles = None
         return {
-            answer: OutOfMemory(
-                "The device ran out of memory while looking at the picture; try again, or lower "
-                "tiles_per_pass or slots."
-            )
+            answer: _out_of_memory("looking at the picture")
             for answer in joined
             if not all(extent.filled for extent in answer.work.extents)
         }
@@ -153,6 +173,21 @@ class Admission:
         if group:
             yield group
 
+    def _look(
+        self, group: list[Extent], missing: dict[Extent, tuple[Tiles, tuple[int, int]]]
+    ) -> None:
+        """Compute features; where memory is short, in halves, from now on. One picture that does
+        not fit alone stays unfilled."""
+        try:
+            self._fill(group, missing)
+        except torch.OutOfMemoryError:
+            torch.cuda.empty_cache()
+            self._tiles_per_pass = max(1, self._tiles_per_pass // 2)
+            if len(group) > 1:
+                middle = len(group) // 2
+                self._look(group[:middle], missing)
+                self._look(group[middle:], missing)
+
     def _fill(
         self, group: list[Extent], missing: dict[Extent, tuple[Tiles, tuple[int, int]]]
     ) -> None:
@@ -160,3 +195,10 @@ class Admission:
         for extent, rows in zip(group, features, strict=True):
             self._embedding.fill(self._pool.row_numbers(extent), rows)
             extent.filled = True
+
+
+def _out_of_memory(doing: str) -> OutOfMemory:
+    return OutOfMemory(
+        f"The device ran out of memory while {doing}; try again, send fewer or smaller pictures, "
+        "or lower slots."
+    )

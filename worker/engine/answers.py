@@ -13,6 +13,7 @@ from worker.engine.image_pool import Extent, Key
 from worker.engine.images import Tiles
 from worker.engine.prompts import Prompt
 from worker.engine.requests import FinishReason, Request, Result, Timing
+from worker.engine.sampling import Sampling
 
 
 @dataclass(eq=False)
@@ -32,6 +33,7 @@ class Work:
     tiles: list[Tiles] | None = None
     extents: list[Extent] = field(default_factory=list)
     running: Running | None = None
+    draw: Sampling | None = None
     submitted: float = 0.0
     prepared: float = 0.0
     admitted: float = 0.0

@@ -5,6 +5,7 @@ transformers.generation.continuous_batching. The stock manager around them is no
 queue, delivers through another thread, and loses the requests that it cancels.
 """
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -13,7 +14,6 @@ from typing import Any
 import torch
 from transformers import ContinuousBatchingConfig, GenerationConfig
 from transformers.generation.continuous_batching import (
-    FIFOScheduler,
     PagedAttentionCache,
     RequestState,
     RequestStatus,
@@ -32,6 +32,11 @@ from transformers.generation.continuous_batching.initialization import (
 from worker.engine.errors import ModelError
 from worker.engine.limits import Resolved
 from worker.engine.sampling import Sampler, Sampling
+from worker.engine.scheduling import PhaseScheduler
+
+log = logging.getLogger(__name__)
+
+CALM_STEPS = 256
 
 
 class PrefixCache(PagedAttentionCache):
@@ -46,6 +51,12 @@ class PrefixCache(PagedAttentionCache):
         tokens: int = super().search_prefix_match(request_id, prompt_ids)
         self.found[request_id] = tokens
         return tokens
+
+    def matched_pages(self, prompt_ids: Sequence[int]) -> list[int]:
+        """The pages that hold the longest cached beginning of a prompt."""
+        allocator = next(iter(self.cache_allocators.values()))
+        pages: list[int] = allocator.match_prefix_blocks(prompt_ids)
+        return pages
 
     @property
     def free_pages(self) -> int:
@@ -111,13 +122,20 @@ class Batch:
     scheduler never has to preempt one. Not thread-safe: one thread owns it.
     """
 
-    def __init__(self, model: Any, limits: Resolved) -> None:
+    def __init__(self, model: Any, limits: Resolved, *, graphs: bool) -> None:
+        """Take a model that attends with worker.engine.attention; `graphs` captures CUDA graphs."""
         self._model = model
+        self._limits = limits
         self._slots = limits.slots
+        self._calm = 0
         self._page = limits.page_tokens
         self._running: dict[str, Running] = {}
         self._reserved = 0
-        self._processor = _stock_processor(model, limits)
+        self._sampler = Sampler()
+        self._processor = _stock_processor(model, limits, self._sampler, graphs)
+        self._graphs = graphs
+        with torch.no_grad():
+            self._processor.model_runner.warmup(model)
         self._cache: PrefixCache = self._processor.cache
         self.capacity = self._cache.num_blocks
         """Pages in the cache."""
@@ -140,13 +158,14 @@ class Batch:
         return len(self._running) < self._slots and self.pages(tokens) <= room
 
     def shares_unfinished_prefix(self, ids: Sequence[int]) -> bool:
-        """Whether a running request is still reading a prompt with the same first page.
+        """Whether a running request is still reading pages that this prompt begins with, too.
 
         If so it pays to wait: once read, the common pages are found in the cache.
         """
-        first = list(ids[: self._page])
-        return len(first) < len(ids) and any(
-            not other.tokens and other.state.initial_tokens[: self._page] == first
+        cached = len(self._cache.matched_pages(ids)) * self._page
+        end = cached + self._page
+        return end < len(ids) and any(
+            not other.tokens and other.state.initial_tokens[:end] == ids[:end]
             for other in self._running.values()
         )
 
@@ -178,6 +197,27 @@ class Batch:
         scheduler.set_request_cancellation(running.id)
         scheduler.clear_cancelled_requests()
 
+    def shrink(self) -> bool:
+        """Halve slots and step; False where both are as small as they can be.
+
+        Both double again after each `CALM_STEPS` calls of `grow`.
+        """
+        stock = self._processor
+        slots, step = max(1, self._slots // 2), max(self._page, stock.max_batch_tokens // 2)
+        if (slots, step) == (self._slots, stock.max_batch_tokens):
+            return False
+        log.warning("out of memory: from now on %d slots, %d tokens a step", slots, step)
+        self._calm, self._slots, stock.max_batch_tokens = 0, slots, step
+        return True
+
+    def grow(self) -> None:
+        """Take a step that went well as a sign that a larger one may."""
+        self._calm += 1
+        if self._calm % CALM_STEPS == 0:
+            stock, limits = self._processor, self._limits
+            self._slots = min(2 * self._slots, limits.slots)
+            stock.max_batch_tokens = min(2 * stock.max_batch_tokens, self._cache.max_batch_tokens)
+
     @torch.no_grad()
     def step(self) -> None:
         """Read prompts and generate one token for each request that is past its prompt.
@@ -187,6 +227,8 @@ class Batch:
         stock = self._processor
         if not stock.prepare_next_batch():
             raise RuntimeError("the scheduler found nothing to do for running requests")
+        # What a graph captured of a greedy step knows nothing of drawing.
+        stock.model_runner.use_cuda_graph_decode = self._graphs and not self._sampler.draws
         inputs = stock.inputs_and_outputs
         stock.model_runner.compute_batch(self._model, inputs.get_model_kwargs())
         inputs.retrieve_device_outputs()
@@ -213,13 +255,12 @@ class _NoRouter(OutputRouter):
         """Drop outputs."""
 
 
-def _stock_processor(model: Any, limits: Resolved) -> Any:
+def _stock_processor(model: Any, limits: Resolved, sampler: Sampler, graphs: bool) -> Any:
     """Assemble the stock batch processor as the stock manager would, without its thread.
 
     Raises ModelError when the cache does not fit into memory.
     """
     text_config = model.config.get_text_config()
-    sampler = Sampler()
     blocks = None if limits.cache_tokens is None else limits.cache_tokens // limits.page_tokens
     config = resolve_continuous_batching_config(
         config=text_config,
@@ -230,7 +271,8 @@ def _stock_processor(model: Any, limits: Resolved) -> Any:
             max_requests_per_batch=limits.slots,
             max_blocks_per_request=0,
             max_memory_percent=0.8,
-            use_cuda_graph=False,
+            # Of the steps that generate; those that read prompts have too many shapes.
+            use_cuda_graph=(False, graphs),
             use_async_batching=False,
             seed=0,
         ),
@@ -238,6 +280,8 @@ def _stock_processor(model: Any, limits: Resolved) -> Any:
         has_logit_processors=True,
         device=model.device,
     )
+    # Set only now: the stock check would want the flash-attn package, which ours does without.
+    config.max_blocks_per_request = -(-limits.context // limits.page_tokens)
     helper = DistributedHelper(device_mesh=None, cpu_group_timeout=None, tp_plan={})
     try:
         cache = PrefixCache(
@@ -267,6 +311,6 @@ def _stock_processor(model: Any, limits: Resolved) -> Any:
         model_device=model.device,
         model_dtype=model.dtype,
         # Pages are reserved by Batch.add, so the stock safety margin would only idle them.
-        scheduler=FIFOScheduler(cache, 0.0, limits.slots),
+        scheduler=PhaseScheduler(cache, 0.0, limits.slots),
         distributed_helper=helper,
     )

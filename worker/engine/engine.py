@@ -10,13 +10,14 @@ from concurrent.futures import Future
 from copy import deepcopy
 from pathlib import Path
 
+import torch
 from PIL import Image
 
-from worker.engine import attention, models
+from worker.engine import attention, linears, models
 from worker.engine.admission import Admission
 from worker.engine.answers import Answer
 from worker.engine.batching import Batch
-from worker.engine.detokenizing import TextStream, decode
+from worker.engine.detokenizing import TextStream, cut, decode
 from worker.engine.embedding import PictureEmbedding
 from worker.engine.errors import (
     EngineClosed,
@@ -50,10 +51,14 @@ class Engine:
         resolved = limits.resolved(model, loaded.context, loaded.tiling.max_tokens)
         embedding = PictureEmbedding(model.get_input_embeddings(), resolved.picture_tokens)
         model.set_input_embeddings(embedding)
-        attention.use(model)
+        if model.device.type == "cpu":
+            linears.use(model.model.language_model)
+            linears.use(model.lm_head)
+        kernels = attention.best_kernels(model.device, model.dtype)
+        attention.use(model, kernels)
         # Decoding shares no state with the prompts' tokenizer, which other threads use meanwhile.
         self._tokenizer = deepcopy(loaded.processor.tokenizer)
-        self._batch = Batch(model, resolved)
+        self._batch = Batch(model, resolved, graphs=kernels.capturable)
         words = embedding.vocabulary
         self._intake = Intake(
             Prompts(loaded.processor, model.config.image_token_id, words),
@@ -125,7 +130,7 @@ class Engine:
         the engine has ended; whatever is found out later is in the answer's future.
         """
         work = self._intake.accept(request)
-        stream = TextStream(self._tokenizer) if on_text else None
+        stream = TextStream(self._tokenizer, request.stop) if on_text or request.stop else None
         answer = Answer(work, self._nudge, stream, on_text)
         with self._wake:
             self._raise_if_ended()
@@ -222,10 +227,25 @@ class Engine:
                 self._finish(answer, "deadline")
         for answer, error in self._admission.admit(self._eos).items():
             self._finish(answer, error)
-        if len(self._batch):
-            self._batch.step()
+        if len(self._batch) and self._step():
             for answer in current:
                 self._give_out(answer)
+
+    def _step(self) -> bool:
+        """Advance the batch; False where the device had no memory for it, and less is tried next.
+
+        A request that does not fit alone fails; nothing else does.
+        """
+        try:
+            self._batch.step()
+        except torch.OutOfMemoryError:
+            torch.cuda.empty_cache()
+            for answer, error in self._admission.retreat().items():
+                self._finish(answer, error)
+            return False
+        if not self._admission.retreated:
+            self._batch.grow()
+        return True
 
     def _give_out(self, answer: Answer) -> None:
         """Pass on what the last step brought for one answer."""
@@ -238,6 +258,8 @@ class Engine:
             error = answer.say(answer.stream.advance(running.tokens))
             if error is not None:
                 self._finish(answer, error)
+            elif answer.stream.stopped:
+                self._finish(answer, "stop")
 
     def _finish(self, answer: Answer, outcome: FinishReason | Exception) -> None:
         """End one answer: give back what it holds, and only then resolve its future."""
@@ -248,7 +270,10 @@ class Engine:
             self._admission.drop(answer)
             answer.future.set_exception(outcome)
             return
-        text = decode(self._tokenizer, answer.work.tokens)
+        whole = decode(self._tokenizer, answer.work.tokens)
+        text = cut(whole, answer.work.request.stop)
+        if outcome == "length" and len(text) < len(whole):
+            outcome = "stop"
         result = answer.summary(text, outcome)
         self._admission.drop(answer)
         error = answer.say(answer.stream.finish(text)) if answer.stream else None

@@ -42,6 +42,7 @@ class Limits:
             cache = min(wish, CPU_CACHE_BYTES // _token_bytes(model))
         pictures = self.picture_tokens or max(2 * self.slots * tokens_per_picture, context)
         return Resolved(
+            context=context,
             slots=self.slots,
             cache_tokens=cache,
             step_tokens=max(step, self.slots),
@@ -53,8 +54,12 @@ class Limits:
 
 @dataclass(frozen=True)
 class Resolved:
-    """Limits without open ends, except that `cache_tokens` None means all that is free."""
+    """Limits without open ends, except that `cache_tokens` None means all that is free.
 
+    `context` is the most tokens, prompt and answer together, of one request.
+    """
+
+    context: int
     slots: int
     cache_tokens: int | None
     step_tokens: int

@@ -47,6 +47,11 @@ class Sampler:
     def __init__(self) -> None:
         self._sampled: list[int] = []
 
+    @property
+    def draws(self) -> bool:
+        """Whether anybody in the prepared step draws."""
+        return bool(self._sampled)
+
     def fill_defaults(self, arguments: torch.Tensor) -> None:
         """Set all arguments, int32 [ROWS, 1], to greedy."""
         arguments.zero_()

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.unit.engine.conftest import Checkpoint
-from worker.engine.detokenizing import UNFINISHED, TextStream, decode
+from worker.engine.detokenizing import UNFINISHED, TextStream, cut, decode
 
 TEXTS = [
     "The light is red.",
@@ -39,3 +39,32 @@ def test_special_tokens_are_not_text(checkpoint: Checkpoint) -> None:
     tokenizer = checkpoint.processor.tokenizer
     ids = tokenizer("red", add_special_tokens=False)["input_ids"]
     assert decode(tokenizer, [*ids, tokenizer.eos_token_id]) == "red"
+
+
+@pytest.mark.parametrize("text", TEXTS)
+@pytest.mark.parametrize("stop", [(".",), ("light is", "red"), ("个",), ("b", "\n\n"), ("zzz",)])
+def test_nothing_of_a_stop_string_is_ever_given_out(
+    text: str, stop: tuple[str, ...], checkpoint: Checkpoint
+) -> None:
+    tokenizer = checkpoint.processor.tokenizer
+    ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+    stream = TextStream(tokenizer, stop)
+    wanted = cut(text, stop)
+    pieces = []
+    for n in range(len(ids)):
+        pieces.append(stream.advance(ids[: n + 1]))
+        if stream.stopped:
+            break
+    pieces.append(stream.finish(wanted))
+    assert "".join(pieces) == wanted
+    assert stream.stopped == (wanted != text)
+
+
+def test_text_that_is_generated_anew_is_not_given_out_again(checkpoint: Checkpoint) -> None:
+    tokenizer = checkpoint.processor.tokenizer
+    ids = tokenizer("The light is red, 灯是红色的。", add_special_tokens=False)["input_ids"]
+    stream = TextStream(tokenizer)
+    pieces = [stream.advance(ids[: n + 1]) for n in range(len(ids) - 2)]
+    pieces += [stream.advance(ids[: n + 1]) for n in range(len(ids))]
+    pieces.append(stream.finish(decode(tokenizer, ids)))
+    assert "".join(pieces) == "The light is red, 灯是红色的。"

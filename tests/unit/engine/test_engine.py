@@ -206,7 +206,73 @@ def test_pictures_that_the_device_cannot_take_fail_only_their_own_requests(
     assert engine.submit(ask(paint(90, 90), "?")).result().completion_tokens == 8
 
 
+def device_for(
+    engine: Engine, patch: pytest.MonkeyPatch, fits: Callable[[list[Any]], bool]
+) -> None:
+    """Give an engine a device that has memory only for steps whose requests `fits`."""
+    runner = engine._batch._processor.model_runner
+    compute = runner.compute_batch
+
+    def compute_if_it_fits(*args: Any) -> None:
+        states = [r.state for r in runner.inputs_and_outputs.requests_in_batch]
+        if not fits(states):
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        compute(*args)
+
+    patch.setattr(runner, "compute_batch", compute_if_it_fits)
+
+
+def test_a_batch_that_memory_is_short_for_is_halved_and_nobody_fails(
+    new_engine: NewEngine, checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = new_engine(slots=16)
+    device_for(engine, monkeypatch, lambda states: len(states) <= 5)
+    requests = [ask(paint(60 + i, 60, i), f"Question {i}?") for i in range(16)]
+    sampled = ask(PICTURE, "Draw!", max_new_tokens=20, temperature=1.0)
+    pieces: list[str] = []
+    drawing = engine.submit(sampled, pieces.append)
+    answers = [engine.submit(request) for request in requests]
+    for answer, request in zip(answers, requests, strict=True):
+        assert list(answer.result().token_ids) == checkpoint.generate(request)
+    assert "".join(pieces) == drawing.result().text
+    assert engine._batch._slots <= 5
+
+
+def test_one_request_that_does_not_fit_alone_fails_alone(
+    new_engine: NewEngine, checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = new_engine(slots=4)
+    monkeypatch.setattr("worker.engine.batching.CALM_STEPS", 4)
+    large = ask("Large! " * 100)
+    device_for(engine, monkeypatch, lambda states: all(len(s.initial_tokens) < 300 for s in states))
+    requests = [ask(paint(60 + i, 60, i), "?", max_new_tokens=30) for i in range(6)]
+    answers = [engine.submit(request) for request in requests[:3]]
+    failing = engine.submit(large)
+    answers += [engine.submit(request) for request in requests[3:]]
+    with pytest.raises(OutOfMemory):
+        failing.result()
+    for answer, request in zip(answers, requests, strict=True):
+        assert list(answer.result().token_ids) == checkpoint.generate(request)
+    assert engine.submit(requests[0]).result().completion_tokens == 30
+    assert engine._batch._slots == 4  # grown again
+
+
 # Ends
+
+
+@pytest.mark.parametrize("streamed", [True, False])
+def test_an_answer_ends_before_a_stop_string(engine: Engine, streamed: bool) -> None:
+    request = ask(PICTURE, "Tell!", max_new_tokens=40)
+    whole = engine.submit(request).result().text
+    stop = whole[len(whole) // 2 :][:4]
+    wanted = whole[: whole.index(stop)]
+    pieces: list[str] = []
+    on_text = pieces.append if streamed else None
+    result = engine.submit(replace(request, stop=("never said", stop)), on_text).result()
+    assert result.text == wanted
+    assert result.finish_reason == "stop"
+    assert result.completion_tokens < 40
+    assert "".join(pieces) == (wanted if streamed else "")
 
 
 def test_a_running_answer_is_canceled_with_what_it_has(engine: Engine) -> None:

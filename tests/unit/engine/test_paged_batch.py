@@ -18,8 +18,18 @@ GREEDY = Sampling()
 @pytest.fixture
 def batch(checkpoint: Checkpoint) -> Batch:
     model = checkpoint.loaded().model
-    attention.use(model)
-    return Batch(model, Resolved(4, 20 * PAGE, 64, PAGE, picture_tokens=100, tiles_per_pass=1))
+    kernels = attention.Anywhere()
+    attention.use(model, kernels)
+    limits = Resolved(
+        context=20 * PAGE,
+        slots=4,
+        cache_tokens=20 * PAGE,
+        step_tokens=64,
+        page_tokens=PAGE,
+        picture_tokens=100,
+        tiles_per_pass=1,
+    )
+    return Batch(model, limits, graphs=kernels.capturable)
 
 
 def prompt(first: int, pages: int) -> list[int]:
@@ -89,13 +99,27 @@ def test_a_request_taken_out_in_the_middle_gives_its_pages_back(batch: Batch) ->
 
 
 def test_the_same_beginning_is_noticed_until_it_has_been_read(batch: Batch) -> None:
-    batch.add("a", prompt(1, 4), 5, frozenset(), GREEDY)
+    batch.add("a", prompt(1, 6), 5, frozenset(), GREEDY)
     assert batch.shares_unfinished_prefix(prompt(1, 3))
     assert not batch.shares_unfinished_prefix(prompt(2, 3))
     assert not batch.shares_unfinished_prefix([1])
     batch.step()
+    assert not batch.shares_unfinished_prefix(prompt(1, 2))  # its pages are in the cache by now
+    assert batch.shares_unfinished_prefix(prompt(1, 6))
     batch.step()
-    assert not batch.shares_unfinished_prefix(prompt(1, 3))
+    assert not batch.shares_unfinished_prefix(prompt(1, 6))
+
+
+def test_prompts_are_read_in_steps_of_their_own(batch: Batch) -> None:
+    speaking = batch.add("a", prompt(1, 1), 8, frozenset(), GREEDY)
+    batch.step()
+    reading = batch.add("b", prompt(2, 4), 8, frozenset(), GREEDY)
+    said = len(speaking.tokens)
+    batch.step()
+    batch.step()
+    assert (len(speaking.tokens), len(reading.tokens)) == (said, 1)
+    batch.step()
+    assert (len(speaking.tokens), len(reading.tokens)) == (said + 1, 2)
 
 
 def test_a_step_that_advances_nobody_is_an_error(batch: Batch) -> None:

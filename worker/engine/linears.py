@@ -1,0 +1,31 @@
+"""Matrix products with the few rows of a generating step, on a CPU."""
+
+import torch
+from torch import nn
+from torch.nn.functional import linear
+
+FEWEST, MOST = 4, 48
+
+
+class NarrowLinear(nn.Linear):
+    """A linear layer that turns a product with few rows round: x Wᵀ is computed as (W xᵀ)ᵀ.
+
+    The library that torch multiplies with on a CPU spreads the long side of W over its registers
+    that way. Measured in float32 on two AVX2 cores with 2048 x 768, in GFLOP/s, straight and then
+    turned: 24 and 37 with 8 rows, 41 and 63 with 16, 65 and 90 with 32, 92 and 89 with 64.
+    """
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """x [..., in] -> [..., out]."""
+        rows = x.numel() // self.in_features
+        if not FEWEST <= rows <= MOST or self.bias is not None:
+            return linear(x, self.weight, self.bias)
+        turned = self.weight @ x.reshape(rows, -1).t()
+        return turned.t().reshape(*x.shape[:-1], self.out_features)
+
+
+def use(model: nn.Module) -> None:
+    """Make the plain float32 linear layers of a language model on a CPU narrow ones, in place."""
+    for module in model.modules():
+        if type(module) is nn.Linear and module.weight.dtype == torch.float32:
+            module.__class__ = NarrowLinear
