@@ -5,6 +5,10 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from multiprocessing.shared_memory import SharedMemory
+
+import numpy as np
 
 from worker.engine import images
 from worker.engine.errors import PreprocessingCrashed
@@ -13,6 +17,42 @@ from worker.engine.images import Tiles, Tiling
 
 def _cut(pictures: Sequence[bytes], tiling: Tiling) -> list[Tiles]:
     return [images.tiles(data, tiling) for data in pictures]
+
+
+@dataclass(frozen=True)
+class _Shared:
+    """Tiles in a block of shared memory: a picture has megabytes of them, and a pickle through a
+    pipe copies each byte four times."""
+
+    block: str
+    shapes: tuple[tuple[int, ...], ...]
+
+    def take(self) -> list[Tiles]:
+        """Copy the tiles out and give the block back."""
+        block = SharedMemory(self.block)
+        try:
+            tiles, start = [], 0
+            for shape in self.shapes:
+                view = np.ndarray(shape, np.uint8, block.buf, offset=start)
+                tiles.append(view.copy())
+                start += view.nbytes
+                del view  # a block that is looked at cannot be closed
+            return tiles
+        finally:
+            block.close()
+            block.unlink()
+
+
+def _cut_apart(pictures: Sequence[bytes], tiling: Tiling) -> _Shared:
+    """Cut pictures in a process of the pool, and leave the tiles where the engine's finds them."""
+    tiles = _cut(pictures, tiling)
+    block = SharedMemory(create=True, size=sum(one.nbytes for one in tiles))
+    start = 0
+    for one in tiles:
+        np.ndarray(one.shape, np.uint8, block.buf, offset=start)[...] = one
+        start += one.nbytes
+    block.close()
+    return _Shared(block.name, tuple(one.shape for one in tiles))
 
 
 class Preprocessor:
@@ -41,11 +81,11 @@ class Preprocessor:
         with self._lock:
             pool = self._pool
             try:
-                working = pool.submit(_cut, pictures, self._tiling) if pool else None
+                working = pool.submit(_cut_apart, pictures, self._tiling) if pool else None
             except BrokenProcessPool:
                 # A killed process breaks its pool for good; the next request gets a new one.
                 self._pool = self._new_pool()
-                working = self._pool.submit(_cut, pictures, self._tiling) if self._pool else None
+                working = self._pool.submit(_cut_apart, pictures, self._tiling) if self._pool else None
         if working is None:
             future.set_exception(PreprocessingCrashed("The engine is closing."))
         else:
@@ -69,7 +109,7 @@ class Preprocessor:
         return ProcessPoolExecutor(self._processes, mp_context=context)
 
 
-def _hand_over(done: Future[list[Tiles]], future: Future[list[Tiles]]) -> None:
+def _hand_over(done: Future[_Shared], future: Future[list[Tiles]]) -> None:
     if done.cancelled() or isinstance(done.exception(), BrokenProcessPool):
         future.set_exception(
             PreprocessingCrashed("The process that prepared the picture died; try again.")
@@ -77,4 +117,4 @@ def _hand_over(done: Future[list[Tiles]], future: Future[list[Tiles]]) -> None:
     elif error := done.exception():
         future.set_exception(error)
     else:
-        future.set_result(done.result())
+        future.set_result(done.result().take())
