@@ -59,9 +59,7 @@ class Checkpoint:
         )
         pictures = [p for turn in conversation for p in turn.parts if isinstance(p, Picture)]
         opened = [Image.open(io.BytesIO(picture.data)) for picture in pictures] or None
-        return self.processor(
-            text=text, images=opened, add_special_tokens=False, return_tensors="pt"
-        )
+        return self.processor(text=text, images=opened, return_tensors="pt")
 
     def generate(self, request: Request) -> list[int]:
         """The tokens of plain `generate(pixel_values=...)` for a greedy request."""
