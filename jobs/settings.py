@@ -51,6 +51,11 @@ class Settings(BaseSettings):
         default="auto",
         description="precision of the weights; auto: float32 on CPU, bfloat16 on GPU",
     )
+    quantize: Literal["none", "int8", "int4", "fp8"] = Field(
+        default="none",
+        description="bits of the language model's weights: int8 anywhere; int4 and fp8 on a GPU "
+        "of CUDA compute capability 8.0 and 8.9 or more",
+    )
     slots: int = Field(
         default=32, ge=1, le=256, description="jobs that one worker answers at the same time"
     )

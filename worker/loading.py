@@ -26,6 +26,7 @@ def load_engine(settings: Settings) -> Engine:
         revision=settings.model_revision,
         device=device,
         dtype=dtype,
+        quantize=settings.quantize,
         limits=Limits(
             slots=settings.slots,
             cache_tokens=settings.cache_tokens or None,

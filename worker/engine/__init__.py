@@ -1,5 +1,6 @@
 """Visual question answering, many requests at once. Knows nothing of jobs, Redis or HTTP."""
 
+import worker.engine.quiet  # noqa: F401 - first, before anything imports transformers
 from worker.engine.answers import Answer
 from worker.engine.engine import Engine
 from worker.engine.errors import (

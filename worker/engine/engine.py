@@ -31,6 +31,7 @@ from worker.engine.limits import Limits
 from worker.engine.models import Loaded
 from worker.engine.preprocessing import Preprocessor
 from worker.engine.prompts import Prompts
+from worker.engine.quantization import Quantize
 from worker.engine.requests import FinishReason, Picture, Request, Turn
 from worker.engine.vision import Vision
 
@@ -84,14 +85,18 @@ class Engine:
         revision: str | None = None,
         device: str = "auto",
         dtype: str = "auto",
+        quantize: Quantize = "none",
         limits: Limits | None = None,
     ) -> "Engine":
         """Load a checkpoint by hub name or folder and warm it up with one small picture.
 
-        `device` and `dtype` "auto" take the GPU and bfloat16 where there is a GPU. Raises
+        `device` and `dtype` "auto" take the GPU and bfloat16 where there is a GPU; `quantize`
+        holds the language model's weights in fewer bits. Raises
         ModelError, with one line that names cause and cure, for what cannot be served.
         """
-        loaded = models.load(model, revision=revision, device=device, dtype=dtype)
+        loaded = models.load(
+            model, revision=revision, device=device, dtype=dtype, quantize=quantize
+        )
         engine = cls(loaded, limits or Limits())
         try:
             engine._warm_up()

@@ -12,8 +12,10 @@ from transformers.models.llava_next.image_processing_pil_llava_next import (
     LlavaNextImageProcessorPil,
 )
 
+from worker.engine import quantization
 from worker.engine.errors import ModelError
 from worker.engine.images import Tiling
+from worker.engine.quantization import Quantize
 
 
 @dataclass(frozen=True)
@@ -34,18 +36,25 @@ class Loaded:
 
 
 def load(
-    model: str | Path, *, revision: str | None = None, device: str = "auto", dtype: str = "auto"
+    model: str | Path,
+    *,
+    revision: str | None = None,
+    device: str = "auto",
+    dtype: str = "auto",
+    quantize: Quantize = "none",
 ) -> Loaded:
     """Load a checkpoint by hub name or folder: safetensors only, no code from the checkpoint.
 
     `device` "auto" is the GPU where there is one; `dtype` "auto" is bfloat16 on a GPU and float32
-    on a CPU, whose half precision is slow. Raises ModelError with one line that names cause and
+    on a CPU, whose half precision is slow; `quantize` says how the language model's weights are
+    held. Raises ModelError with one line that names cause and
     cure.
     """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if dtype == "auto":
         dtype = "float32" if device == "cpu" else "bfloat16"
+    quantization.check(quantize, device, dtype)
     where: dict[str, Any] = {"revision": revision, "trust_remote_code": False}
     _check_folder(model)
     _check_config(model, where)
@@ -66,6 +75,7 @@ def load(
             f"The processor of {model} cannot be loaded; the folder needs the tokenizer's files "
             f"and preprocessor_config.json ({_first_line(error)})."
         ) from error
+    quantization.quantize(weights, quantize, device)
     return assemble(weights, processor, pixels, name=str(model), device=device)
 
 
@@ -86,8 +96,15 @@ def assemble(weights: Any, processor: Any, pixels: Any, *, name: str, device: st
         # Within its window a sliding attention equals a full one, which can share prefixes.
         context = min(context, window)
         config.text_config.sliding_window = None
+    try:
+        weights = weights.to(device).eval()
+    except torch.OutOfMemoryError as error:
+        raise ModelError(
+            f"{name} does not fit into the memory of {device}; quantise it, spread it over several "
+            "devices, or use a larger one."
+        ) from error
     return Loaded(
-        model=weights.to(device).eval(),
+        model=weights,
         processor=processor,
         tiling=_tiling(config, pixels, name),
         levels=_levels(pixels),
