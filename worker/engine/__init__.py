@@ -17,6 +17,7 @@ from worker.engine.errors import (
 )
 from worker.engine.limits import Limits
 from worker.engine.requests import Picture, Request, Result, Timing, Turn
+from worker.engine.spread import SpreadEngine
 
 __all__ = [
     "Answer",
@@ -34,6 +35,7 @@ __all__ = [
     "PromptTooLong",
     "Request",
     "Result",
+    "SpreadEngine",
     "Timing",
     "TooManyImages",
     "Turn",

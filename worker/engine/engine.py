@@ -1,6 +1,5 @@
 """The engine: requests in, answers out, one thread that keeps the batch running."""
 
-import io
 import logging
 import threading
 import time
@@ -10,20 +9,13 @@ from concurrent.futures import Future
 from copy import deepcopy
 from pathlib import Path
 
-from PIL import Image
-
 from worker.engine import attention, models
 from worker.engine.admission import Admission
 from worker.engine.answers import Answer
 from worker.engine.batching import Batch
 from worker.engine.detokenizing import TextStream, decode
 from worker.engine.embedding import PictureEmbedding
-from worker.engine.errors import (
-    EngineClosed,
-    EngineError,
-    EngineFailed,
-    ModelError,
-)
+from worker.engine.errors import EngineClosed, EngineFailed
 from worker.engine.image_pool import ImagePool
 from worker.engine.images import Tiles
 from worker.engine.intake import Intake
@@ -32,8 +24,9 @@ from worker.engine.models import Loaded
 from worker.engine.preprocessing import Preprocessor
 from worker.engine.prompts import Prompts
 from worker.engine.quantization import Quantize
-from worker.engine.requests import FinishReason, Picture, Request, Turn
+from worker.engine.requests import FinishReason, Request
 from worker.engine.vision import Vision
+from worker.engine.warming import warm_up
 
 log = logging.getLogger(__name__)
 
@@ -98,11 +91,7 @@ class Engine:
             model, revision=revision, device=device, dtype=dtype, quantize=quantize
         )
         engine = cls(loaded, limits or Limits())
-        try:
-            engine._warm_up()
-        except EngineError as error:
-            engine.close()
-            raise ModelError(f"{model} loads but gives no answer: {error.message}") from error
+        warm_up(engine, model)
         return engine
 
     @property
@@ -271,10 +260,3 @@ class Engine:
         self._turn_began = None
         for answer in answers:
             answer.future.set_exception(type(failed)(failed.message))
-
-    def _warm_up(self) -> None:
-        """Answer one small picture, so that the first user does not wait for lazy set-up."""
-        file = io.BytesIO()
-        Image.new("RGB", (64, 48), "grey").save(file, "PNG")
-        turn = Turn("user", (Picture(file.getvalue()), "?"))
-        self.submit(Request((turn,), scope="warm-up", max_new_tokens=2)).result()
