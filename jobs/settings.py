@@ -51,6 +51,17 @@ class Settings(BaseSettings):
         default="auto",
         description="precision of the weights; auto: float32 on CPU, bfloat16 on GPU",
     )
+    quantize: Literal["none", "int8", "int4", "fp8"] = Field(
+        default="none",
+        description="bits of the language model's weights: int8 anywhere; int4 and fp8 on a GPU "
+        "of CUDA compute capability 8.0 and 8.9 or more",
+    )
+    device_map: Literal["", "auto", "balanced", "sequential"] = Field(
+        default="",
+        description="spread a model that fits no single device: auto or balanced, evenly over all "
+        "GPUs; sequential, one after another; then main memory, then disk; such a worker answers "
+        "one job at a time and ignores `device`, `slots` and `cache_tokens`",
+    )
     slots: int = Field(
         default=32, ge=1, le=256, description="jobs that one worker answers at the same time"
     )

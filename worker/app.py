@@ -8,6 +8,7 @@ from kombu import Queue
 from jobs.hints import TASK, celery_app, queue_of
 from jobs.logs import configure_logs
 from jobs.settings import Settings
+from worker.loading import slots
 from worker.step import EngineStep
 
 
@@ -19,7 +20,7 @@ def create_app(settings: Settings) -> Celery:
     configure_logs()
     app = celery_app(settings.required_redis_url)
     app.settings = settings
-    app.conf.worker_concurrency = settings.slots
+    app.conf.worker_concurrency = slots(settings)
     app.conf.task_queues = [Queue(queue_of(settings.served_model))]
     app.steps["worker"].add(EngineStep)
 

@@ -10,11 +10,24 @@ from typing import Any
 import torch
 
 from jobs.settings import DEMO_MODEL, Settings
-from worker.engine import Engine, Limits
+from worker.engine import Engine, Limits, ModelError, SpreadEngine
 
 
-def load_engine(settings: Settings) -> Engine:
+def load_engine(settings: Settings) -> Engine | SpreadEngine:
     """Return the engine of the model in ``settings``, loaded and warm; raises ModelError."""
+    model = str(files("demo") / "weights") if settings.model == DEMO_MODEL else settings.model
+    if settings.device_map:
+        if settings.quantize != "none":
+            raise ModelError(
+                "A model that is spread by LLAVA_JOBS_DEVICE_MAP cannot be quantised; unset it or "
+                "LLAVA_JOBS_QUANTIZE."
+            )
+        return SpreadEngine.load(
+            model,
+            revision=settings.model_revision,
+            dtype=settings.dtype,
+            device_map=settings.device_map,
+        )
     device = settings.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -22,10 +35,11 @@ def load_engine(settings: Settings) -> Engine:
     if dtype == "auto":
         dtype = "float32" if device == "cpu" else "bfloat16"
     return Engine.load(
-        str(files("demo") / "weights") if settings.model == DEMO_MODEL else settings.model,
+        model,
         revision=settings.model_revision,
         device=device,
         dtype=dtype,
+        quantize=settings.quantize,
         limits=Limits(
             slots=settings.slots,
             cache_tokens=settings.cache_tokens or None,
@@ -34,7 +48,12 @@ def load_engine(settings: Settings) -> Engine:
     )
 
 
-def facts(engine: Engine) -> dict[str, Any]:
+def slots(settings: Settings) -> int:
+    """Return how many jobs a worker has in hand at the same time."""
+    return SpreadEngine.slots if settings.device_map else settings.slots
+
+
+def facts(engine: Engine | SpreadEngine) -> dict[str, Any]:
     """Return what a worker tells about itself with each renewal."""
     return {
         "host": socket.gethostname(),

@@ -1,5 +1,6 @@
 """Visual question answering, many requests at once. Knows nothing of jobs, Redis or HTTP."""
 
+import worker.engine.quiet  # noqa: F401 - first, before anything imports transformers
 from worker.engine.answers import Answer
 from worker.engine.engine import Engine
 from worker.engine.errors import (
@@ -16,6 +17,7 @@ from worker.engine.errors import (
 )
 from worker.engine.limits import Limits
 from worker.engine.requests import Picture, Request, Result, Timing, Turn
+from worker.engine.spread import SpreadEngine
 
 __all__ = [
     "Answer",
@@ -33,6 +35,7 @@ __all__ = [
     "PromptTooLong",
     "Request",
     "Result",
+    "SpreadEngine",
     "Timing",
     "TooManyImages",
     "Turn",

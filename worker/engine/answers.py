@@ -22,7 +22,8 @@ class Work:
 
     `keys` name the scope's first word and then each picture; `lengths` are image tokens and `sizes`
     (height, width) in pixels per picture; `tiles` are None while they are not needed; the instants
-    (`time.monotonic()`) say when each stage began.
+    (`time.monotonic()`) say when each stage began. What is generated is in `running` within a batch
+    and in `alone` without one.
     """
 
     request: Request
@@ -34,6 +35,7 @@ class Work:
     extents: list[Extent] = field(default_factory=list)
     running: Running | None = None
     draw: Sampling | None = None
+    alone: list[int] = field(default_factory=list)
     submitted: float = 0.0
     prepared: float = 0.0
     admitted: float = 0.0
@@ -52,7 +54,7 @@ class Work:
     @property
     def tokens(self) -> list[int]:
         """What has been generated so far."""
-        return self.running.tokens if self.running else []
+        return self.running.tokens if self.running else self.alone
 
     def timing(self) -> Timing:
         """Where the time went, for stages that were reached."""

@@ -1,6 +1,5 @@
 """The engine: requests in, answers out, one thread that keeps the batch running."""
 
-import io
 import logging
 import threading
 import time
@@ -11,7 +10,6 @@ from copy import deepcopy
 from pathlib import Path
 
 import torch
-from PIL import Image
 
 from worker.engine import attention, linears, models
 from worker.engine.admission import Admission
@@ -19,12 +17,7 @@ from worker.engine.answers import Answer
 from worker.engine.batching import Batch
 from worker.engine.detokenizing import TextStream, cut, decode
 from worker.engine.embedding import PictureEmbedding
-from worker.engine.errors import (
-    EngineClosed,
-    EngineError,
-    EngineFailed,
-    ModelError,
-)
+from worker.engine.errors import EngineClosed, EngineFailed
 from worker.engine.image_pool import ImagePool
 from worker.engine.images import Tiles
 from worker.engine.intake import Intake
@@ -32,8 +25,10 @@ from worker.engine.limits import Limits
 from worker.engine.models import Loaded
 from worker.engine.preprocessing import Preprocessor
 from worker.engine.prompts import Prompts
-from worker.engine.requests import FinishReason, Picture, Request, Turn
+from worker.engine.quantization import Quantize
+from worker.engine.requests import FinishReason, Request
 from worker.engine.vision import Vision
+from worker.engine.warming import warm_up
 
 log = logging.getLogger(__name__)
 
@@ -89,20 +84,20 @@ class Engine:
         revision: str | None = None,
         device: str = "auto",
         dtype: str = "auto",
+        quantize: Quantize = "none",
         limits: Limits | None = None,
     ) -> "Engine":
         """Load a checkpoint by hub name or folder and warm it up with one small picture.
 
-        `device` and `dtype` "auto" take the GPU and bfloat16 where there is a GPU. Raises
+        `device` and `dtype` "auto" take the GPU and bfloat16 where there is a GPU; `quantize`
+        holds the language model's weights in fewer bits. Raises
         ModelError, with one line that names cause and cure, for what cannot be served.
         """
-        loaded = models.load(model, revision=revision, device=device, dtype=dtype)
+        loaded = models.load(
+            model, revision=revision, device=device, dtype=dtype, quantize=quantize
+        )
         engine = cls(loaded, limits or Limits())
-        try:
-            engine._warm_up()
-        except EngineError as error:
-            engine.close()
-            raise ModelError(f"{model} loads but gives no answer: {error.message}") from error
+        warm_up(engine, model)
         return engine
 
     @property
@@ -291,10 +286,3 @@ class Engine:
         self._turn_began = None
         for answer in answers:
             answer.future.set_exception(type(failed)(failed.message))
-
-    def _warm_up(self) -> None:
-        """Answer one small picture, so that the first user does not wait for lazy set-up."""
-        file = io.BytesIO()
-        Image.new("RGB", (64, 48), "grey").save(file, "PNG")
-        turn = Turn("user", (Picture(file.getvalue()), "?"))
-        self.submit(Request((turn,), scope="warm-up", max_new_tokens=2)).result()

@@ -27,5 +27,10 @@ class NarrowLinear(nn.Linear):
 def use(model: nn.Module) -> None:
     """Make the plain float32 linear layers of a language model on a CPU narrow ones, in place."""
     for module in model.modules():
-        if type(module) is nn.Linear and module.weight.dtype == torch.float32:
+        if type(module) is nn.Linear and _is_plain(module.weight.data):
             module.__class__ = NarrowLinear
+
+
+def _is_plain(weight: torch.Tensor) -> bool:
+    """Whether a weight is float32 numbers, and not a library's own tensor of quantised ones."""
+    return type(weight) is torch.Tensor and weight.dtype == torch.float32

@@ -1,5 +1,7 @@
 """Loading a LLaVA-NeXT checkpoint: weights, processor, and what the engine must know of them."""
 
+import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,8 +14,10 @@ from transformers.models.llava_next.image_processing_pil_llava_next import (
     LlavaNextImageProcessorPil,
 )
 
+from worker.engine import quantization
 from worker.engine.errors import ModelError
 from worker.engine.images import Tiling
+from worker.engine.quantization import Quantize
 
 
 @dataclass(frozen=True)
@@ -34,25 +38,63 @@ class Loaded:
 
 
 def load(
-    model: str | Path, *, revision: str | None = None, device: str = "auto", dtype: str = "auto"
+    model: str | Path,
+    *,
+    revision: str | None = None,
+    device: str = "auto",
+    dtype: str = "auto",
+    quantize: Quantize = "none",
 ) -> Loaded:
     """Load a checkpoint by hub name or folder: safetensors only, no code from the checkpoint.
 
     `device` "auto" is the GPU where there is one; `dtype` "auto" is bfloat16 on a GPU and float32
-    on a CPU, whose half precision is slow. Raises ModelError with one line that names cause and
-    cure.
+    on a CPU, whose half precision is slow; `quantize` says how the language model's weights are
+    held. Raises ModelError with one line that names cause and cure.
     """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if dtype == "auto":
         dtype = "float32" if device == "cpu" else "bfloat16"
+    quantization.check(quantize, device, dtype)
+    weights, processor, pixels = _read(model, revision, dtype=dtype)
+    quantization.quantize(weights, quantize, device)
+    return assemble(weights, processor, pixels, name=str(model), device=device)
+
+
+def load_spread(
+    model: str | Path,
+    *,
+    revision: str | None = None,
+    dtype: str = "auto",
+    device_map: str | Mapping[str, int | str] = "auto",
+) -> Loaded:
+    """Load a checkpoint as `load` does, its layers where accelerate puts them by `device_map`.
+
+    Layers on "disk" stay in the checkpoint's own files. Raises ModelError.
+    """
+    if dtype == "auto":
+        dtype = "bfloat16" if torch.cuda.is_available() else "float32"
+    with warnings.catch_warnings():
+        # image_newline is a lone parameter, which accelerate places and then fails to recognise.
+        warnings.filterwarnings("ignore", "The following device_map keys do not match")
+        parts = _read(model, revision, dtype=dtype, device_map=device_map)
+    return assemble(*parts, name=str(model), device=None)
+
+
+def _read(model: str | Path, revision: str | None, **options: Any) -> tuple[Any, Any, Any]:
+    """Read weights, processor and Pillow image processor; `options` are for the weights."""
     where: dict[str, Any] = {"revision": revision, "trust_remote_code": False}
     _check_folder(model)
     _check_config(model, where)
     try:
         weights = LlavaNextForConditionalGeneration.from_pretrained(
-            model, use_safetensors=True, dtype=dtype, **where
+            model, use_safetensors=True, **options, **where
         )
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        raise ModelError(
+            f"{model} does not fit into the memory of this machine's devices; free some, quantise "
+            "it, or use a machine with more."
+        ) from error
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise ModelError(
             f"The weights of {model} cannot be loaded; the engine needs safetensors files that "
@@ -66,13 +108,14 @@ def load(
             f"The processor of {model} cannot be loaded; the folder needs the tokenizer's files "
             f"and preprocessor_config.json ({_first_line(error)})."
         ) from error
-    return assemble(weights, processor, pixels, name=str(model), device=device)
+    return weights, processor, pixels
 
 
-def assemble(weights: Any, processor: Any, pixels: Any, *, name: str, device: str) -> Loaded:
+def assemble(weights: Any, processor: Any, pixels: Any, *, name: str, device: str | None) -> Loaded:
     """Put a loaded model and its processors together; `pixels` is the Pillow image processor.
 
-    Raises ModelError if there is no chat template or the picture settings contradict each other.
+    `device` None leaves the weights where they are. Raises ModelError if there is no chat template
+    or the picture settings contradict each other.
     """
     if not processor.chat_template:
         raise ModelError(
@@ -86,8 +129,15 @@ def assemble(weights: Any, processor: Any, pixels: Any, *, name: str, device: st
         # Within its window a sliding attention equals a full one, which can share prefixes.
         context = min(context, window)
         config.text_config.sliding_window = None
+    try:
+        weights = weights.eval() if device is None else weights.to(device).eval()
+    except torch.OutOfMemoryError as error:
+        raise ModelError(
+            f"{name} does not fit into the memory of {device}; quantise it, spread it over several "
+            "devices, or use a larger one."
+        ) from error
     return Loaded(
-        model=weights.to(device).eval(),
+        model=weights,
         processor=processor,
         tiling=_tiling(config, pixels, name),
         levels=_levels(pixels),

@@ -79,13 +79,12 @@ class Preprocessor:
                 future.set_exception(error)
             return future
         with self._lock:
-            pool = self._pool
             try:
-                working = pool.submit(_cut_apart, pictures, self._tiling) if pool else None
+                working = self._begin(pictures)
             except BrokenProcessPool:
                 # A killed process breaks its pool for good; the next request gets a new one.
                 self._pool = self._new_pool()
-                working = self._pool.submit(_cut_apart, pictures, self._tiling) if self._pool else None
+                working = self._begin(pictures)
         if working is None:
             future.set_exception(PreprocessingCrashed("The engine is closing."))
         else:
@@ -98,6 +97,9 @@ class Preprocessor:
             pool, self._pool = self._pool, None
         if pool:
             pool.shutdown(wait=False, cancel_futures=True)
+
+    def _begin(self, pictures: Sequence[bytes]) -> Future[_Shared] | None:
+        return self._pool.submit(_cut_apart, pictures, self._tiling) if self._pool else None
 
     def _new_pool(self) -> ProcessPoolExecutor | None:
         if not self._processes:

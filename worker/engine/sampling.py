@@ -86,6 +86,20 @@ class Sampler:
         return scores.index_copy(0, rows, kept + gumbel(chosen[3], kept.shape[-1]))
 
 
+def draw_alone(scores: torch.Tensor, draw: Sampling, position: int) -> torch.Tensor:
+    """Make one request's highest score a draw: float32 [1, vocabulary].
+
+    `position` is the number of tokens before the one to be drawn.
+    """
+    kept = keep_top(
+        scores / draw.temperature,
+        top_k=torch.tensor([draw.top_k], device=scores.device),
+        top_p=torch.tensor([[draw.top_p]], device=scores.device),
+    )
+    key = _signed(_mix(_mix(draw.seed & MASK) ^ position))
+    return kept + gumbel(torch.tensor([key], device=scores.device), kept.shape[-1])
+
+
 def keep_top(scores: torch.Tensor, top_k: torch.Tensor, top_p: torch.Tensor) -> torch.Tensor:
     """Set all but the top tokens to -inf: scores [rows, vocabulary], top_k [rows], top_p [rows, 1].
 

@@ -25,8 +25,7 @@ class Vision:
 
     def pixel_values(self, tiles: Tiles) -> torch.Tensor:
         """uint8 [tiles, 3, side, side] -> float32 of the same shape, equal to the processor's."""
-        index = torch.from_numpy(tiles).to(self._levels.device).int()
-        return torch.stack([self._levels[c][index[:, c]] for c in range(3)], dim=1)
+        return normalised(tiles, self._levels)
 
     @torch.no_grad()
     def features(
@@ -42,6 +41,12 @@ class Vision:
             pixel_values=pixels, image_sizes=sizes, vision_feature_layer=self._layer
         )
         return tuple(output.pooler_output)
+
+
+def normalised(tiles: Tiles, levels: torch.Tensor) -> torch.Tensor:
+    """Look values up in levels [3, 256]: uint8 [tiles, 3, side, side] -> float32, same shape."""
+    index = torch.from_numpy(tiles).to(levels.device).int()
+    return torch.stack([levels[c][index[:, c]] for c in range(3)], dim=1)
 
 
 def _drop_layers_that_nobody_sees(model: Any) -> Any:

@@ -25,8 +25,13 @@ def paint(width: int, height: int, seed: int = 0) -> Picture:
     """A picture of soft random colours."""
     rng = np.random.default_rng(seed)
     coarse = rng.integers(0, 255, (height // 16 + 1, width // 16 + 1, 3), dtype=np.uint8)
+    return encoded(Image.fromarray(coarse).resize((width, height)))
+
+
+def encoded(image: Image.Image) -> Picture:
+    """An image as the engine takes it."""
     file = io.BytesIO()
-    Image.fromarray(coarse).resize((width, height)).save(file, "PNG")
+    image.save(file, "PNG")
     return Picture(file.getvalue())
 
 
@@ -59,9 +64,7 @@ class Checkpoint:
         )
         pictures = [p for turn in conversation for p in turn.parts if isinstance(p, Picture)]
         opened = [Image.open(io.BytesIO(picture.data)) for picture in pictures] or None
-        return self.processor(
-            text=text, images=opened, add_special_tokens=False, return_tensors="pt"
-        )
+        return self.processor(text=text, images=opened, return_tensors="pt")
 
     def generate(self, request: Request) -> list[int]:
         """The tokens of plain `generate(pixel_values=...)` for a greedy request."""

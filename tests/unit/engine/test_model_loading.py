@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.unit.engine.conftest import Checkpoint, ask, paint
 from worker.engine import Engine, Limits, ModelError, models
@@ -100,6 +101,17 @@ def test_a_sliding_window_bounds_the_context_and_leaves_prefix_sharing_on(folder
     again = engine.submit(ask(paint(100, 50), "?")).result()
     engine.close()
     assert again.cached_tokens > 0
+
+
+def test_a_model_that_does_not_fit_the_device(
+    checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(type(checkpoint.model), "to", full)
+    with pytest.raises(ModelError, match="does not fit into the memory of cpu; quantise it"):
+        checkpoint.loaded()
 
 
 def test_a_cache_that_does_not_fit_into_memory(checkpoint: Checkpoint) -> None:

@@ -1,0 +1,131 @@
+"""Fewer bits a weight: less memory, the same answers, and a refusal where it cannot work."""
+
+import sys
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torchao.utils import get_model_size_in_bytes
+from transformers import LlavaNextForConditionalGeneration, LlavaNextProcessor
+
+from demo import evaluate
+from demo.drawing import draw
+from demo.model import WEIGHTS
+from demo.questions import KINDS, LANGUAGES
+from tests.unit.engine.conftest import Checkpoint, ask, encoded, paint
+from worker.engine import Engine, Limits, ModelError, models, quantization
+
+
+@pytest.fixture(scope="module")
+def quantized() -> Checkpoint:
+    """The demo model in int8 as plain transformers runs it."""
+    model = LlavaNextForConditionalGeneration.from_pretrained(WEIGHTS).eval()
+    quantization.quantize(model, "int8", "cpu")
+    return Checkpoint(model, LlavaNextProcessor.from_pretrained(WEIGHTS))
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[Engine]:
+    """An engine on the demo model in int8."""
+    engine = Engine.load(WEIGHTS, device="cpu", quantize="int8", limits=Limits(slots=16))
+    yield engine
+    engine.close()
+
+
+def linears(module: Any) -> dict[str, nn.Linear]:
+    return {name: m for name, m in module.named_modules() if isinstance(m, nn.Linear)}
+
+
+def size(module: Any) -> int:
+    """The bytes of a module's weights as they are held."""
+    return int(get_model_size_in_bytes(module))
+
+
+def test_answers_equal_those_of_the_same_weights_in_generate(
+    engine: Engine, quantized: Checkpoint
+) -> None:
+    requests = [
+        ask(paint(*shape), question, max_new_tokens=24, ignore_eos=False)
+        for shape in ((90, 200), (200, 90), (128, 128))
+        for question in ("What colour is the light?", "按钮有几个？")
+    ]
+    results = [handle.result() for handle in [engine.submit(request) for request in requests]]
+    assert [list(r.token_ids) for r in results] == [quantized.generate(r) for r in requests]
+
+
+def test_the_demo_model_still_answers_as_it_was_trained_to(engine: Engine) -> None:
+    cases = [
+        case
+        for kind in KINDS
+        for language in LANGUAGES
+        for case in islice(evaluate.held_out(kind, language), 8)
+    ]
+    handles = [
+        engine.submit(ask(encoded(draw(scene)), question.text, max_new_tokens=32, ignore_eos=False))
+        for scene, question in cases
+    ]
+    said = [handle.result().text.strip() for handle in handles]
+    right = [answer == question.truth for answer, (_, question) in zip(said, cases, strict=True)]
+    assert sum(right) >= 0.95 * len(cases)
+
+
+def test_the_language_models_layers_take_a_quarter_of_float32(quantized: Checkpoint) -> None:
+    whole = models.load(WEIGHTS, device="cpu").model
+    before, after = (size(m.model.language_model.layers) for m in (whole, quantized.model))
+    assert after < 0.3 * before
+    assert size(quantized.model) < size(whole) - 0.7 * before
+
+
+def test_everything_else_stays_as_it_is(quantized: Checkpoint) -> None:
+    model = quantized.model
+    changed = {
+        name for name, m in linears(model).items() if type(m.weight.data) is not torch.Tensor
+    }
+    inner = linears(model.model.language_model)
+    assert changed == {f"model.language_model.{name}" for name in inner}
+    assert len(inner) == 7 * len(model.model.language_model.layers)
+
+
+# Refusals
+
+
+def refusal(mode: Any, **options: str) -> str:
+    with pytest.raises(ModelError) as caught:
+        models.load(WEIGHTS, quantize=mode, **options)
+    assert "\n" not in caught.value.message
+    return caught.value.message
+
+
+@pytest.mark.parametrize(("mode", "least"), [("int4", "8.0"), ("fp8", "8.9")])
+def test_a_mode_for_gpus_is_refused_on_a_cpu(mode: str, least: str) -> None:
+    message = refusal(mode, device="cpu")
+    assert f"capability {least}" in message
+    assert "cpu is none" in message
+    assert "use int8" in message
+
+
+def test_a_gpu_that_is_too_old_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (8, 6))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert "8.9 or more and cuda:1 has 8.6" in refusal("fp8", device="cuda:1")
+    assert "needs bfloat16" in refusal("int4", device="cuda:1", dtype="float16")
+    quantization.check("int4", "cuda:1", "bfloat16")
+
+
+def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torchao.quantization", None)
+    assert "pip install 'llava-jobs[quantize]'" in refusal("int8", device="cpu")
+
+
+def test_a_model_that_does_not_fit_in_fewer_bits_either_is_refused(
+    quantized: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*args: Any, **options: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr("torchao.quantization.quantize_", full)
+    with pytest.raises(ModelError, match="does not fit cpu in int8 either"):
+        quantization.quantize(quantized.model, "int8", "cpu")

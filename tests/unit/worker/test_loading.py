@@ -1,0 +1,42 @@
+"""A worker's engine is the one that its settings ask for."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from jobs.settings import Settings
+from worker.engine import Engine, ModelError, SpreadEngine
+from worker.loading import facts, load_engine, slots
+
+
+@pytest.fixture
+def engine(settings: Settings) -> Iterator[Engine | SpreadEngine]:
+    engine = load_engine(settings)
+    yield engine
+    engine.close()
+
+
+@pytest.fixture
+def settings(request: pytest.FixtureRequest) -> Settings:
+    options: dict[str, Any] = request.param
+    return Settings(slots=2, **options)
+
+
+@pytest.mark.parametrize(
+    ("settings", "kind", "at_once"),
+    [({}, Engine, 2), ({"quantize": "int8"}, Engine, 2), ({"device_map": "auto"}, SpreadEngine, 1)],
+    indirect=["settings"],
+)
+def test_settings_choose_the_engine(
+    settings: Settings, engine: Engine | SpreadEngine, kind: type, at_once: int
+) -> None:
+    assert type(engine) is kind
+    assert slots(settings) == at_once
+    told = facts(engine)
+    assert (told["slots"], told["running"], told["waiting"]) == (at_once, 0, 0)
+
+
+def test_what_cannot_be_had_together_is_refused() -> None:
+    with pytest.raises(ModelError, match="LLAVA_JOBS_DEVICE_MAP cannot be quantised"):
+        load_engine(Settings(device_map="auto", quantize="int8"))

@@ -1,0 +1,88 @@
+"""Weights of fewer bits, by torchao: the language model's linear layers, which are most of a model.
+
+Vision tower, projector, embeddings and output layer keep their precision: together they are a
+twelfth of the smallest released model, and the answers depend on them most.
+"""
+
+from typing import Any, Literal
+
+import torch
+
+from worker.engine.errors import ModelError
+
+Quantize = Literal["none", "int8", "int4", "fp8"]
+
+CAPABILITY = {"int4": (8, 0), "fp8": (8, 9)}
+"""The least CUDA compute capability (torchao quantization/quant_api.py); int8 runs anywhere."""
+
+INT4_GROUP = 128
+
+
+def check(mode: Quantize, device: str, dtype: str) -> None:
+    """Raise ModelError if weights cannot be quantised to `mode` on this device in this precision.
+
+    Meant to be asked before the weights are read.
+    """
+    if mode == "none":
+        return
+    try:
+        import torchao.quantization  # noqa: F401 - whether it is there
+    except ImportError as error:
+        raise ModelError(
+            f"Quantising to {mode} needs the package torchao, which is not installed; "
+            "pip install 'llava-jobs[quantize]', or load without quantising."
+        ) from error
+    least = CAPABILITY.get(mode)
+    if least is None:
+        return
+    on_gpu = device.startswith("cuda") and torch.cuda.is_available()
+    has = torch.cuda.get_device_capability(device) if on_gpu else None
+    if has is None or has < least:
+        found = f"{device} has {has[0]}.{has[1]}" if has else f"{device} is none"
+        raise ModelError(
+            f"Quantising to {mode} needs a GPU of CUDA compute capability {least[0]}.{least[1]} or "
+            f"more and {found}; use int8, or load without quantising."
+        )
+    if dtype != "bfloat16":
+        raise ModelError(
+            f"Quantising to {mode} needs bfloat16 and the model is to be {dtype}; load it in "
+            "bfloat16, or use int8."
+        )
+
+
+def quantize(model: Any, mode: Quantize, device: str) -> None:
+    """Quantise a model's language linears in place, each once it is on `device`.
+
+    So a model that fits the device only when quantised never has to be there in full. Weights are
+    int8 per output channel, int4 in groups of 128, or float8 per output channel with inputs made
+    float8 per token at run time. Raises ModelError if the device has too little memory.
+    """
+    if mode == "none":
+        return
+    from torchao.quantization import quantize_
+
+    try:
+        quantize_(model.model.language_model, _config(mode), device=torch.device(device))
+    except torch.OutOfMemoryError as error:
+        raise ModelError(
+            f"The model does not fit {device} in {mode} either; use fewer bits or a larger device."
+        ) from error
+
+
+def _config(mode: Quantize) -> Any:
+    from torchao import quantization as ao
+    from torchao.quantization.quantize_.workflows import Int4PackingFormat
+
+    # Left alone, torchao would change torch.compile's settings of the whole process.
+    if mode == "int8":
+        return ao.Int8WeightOnlyConfig(set_inductor_config=False)
+    if mode == "int4":
+        return ao.Int4WeightOnlyConfig(
+            group_size=INT4_GROUP,
+            # The one form whose kernel is torch's own; others need further packages.
+            int4_packing_format=Int4PackingFormat.TILE_PACKED_TO_4D,
+            set_inductor_config=False,
+        )
+    return ao.Float8DynamicActivationFloat8WeightConfig(
+        granularity=ao.PerRow(), set_inductor_config=False
+    )
