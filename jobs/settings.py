@@ -62,13 +62,18 @@ class Settings(BaseSettings):
         "GPUs; sequential, one after another; then main memory, then disk; such a worker answers "
         "one job at a time and ignores `device`, `slots` and `cache_tokens`",
     )
-    slots: int = Field(
-        default=32, ge=1, le=256, description="jobs that one worker answers at the same time"
+    slots: int | None = Field(
+        default=None,
+        ge=1,
+        le=256,
+        description="jobs that one worker answers at the same time; unset: as many as the GPU's "
+        "memory holds, 32 on a CPU",
     )
-    preprocess_processes: int = Field(
-        default=0,
+    preprocess_processes: int | None = Field(
+        default=None,
         ge=0,
-        description="processes that prepare pictures in a worker; 0: in its threads",
+        description="processes that prepare pictures in a worker, 0: in its threads; unset: half "
+        "the cores, at most 8, for a GPU, and 0 on a CPU",
     )
     cache_tokens: int = Field(
         default=0,

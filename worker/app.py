@@ -8,7 +8,7 @@ from kombu import Queue
 from jobs.hints import TASK, celery_app, queue_of
 from jobs.logs import configure_logs
 from jobs.settings import Settings
-from worker.loading import slots
+from worker.hardware import slots
 from worker.step import EngineStep
 
 

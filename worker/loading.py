@@ -7,9 +7,8 @@ import socket
 from importlib.resources import files
 from typing import Any
 
-import torch
-
 from jobs.settings import DEMO_MODEL, Settings
+from worker import hardware
 from worker.engine import Engine, Limits, ModelError, SpreadEngine
 
 
@@ -28,9 +27,7 @@ def load_engine(settings: Settings) -> Engine | SpreadEngine:
             dtype=settings.dtype,
             device_map=settings.device_map,
         )
-    device = settings.device
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = hardware.device(settings)
     dtype = settings.dtype
     if dtype == "auto":
         dtype = "float32" if device == "cpu" else "bfloat16"
@@ -41,16 +38,11 @@ def load_engine(settings: Settings) -> Engine | SpreadEngine:
         dtype=dtype,
         quantize=settings.quantize,
         limits=Limits(
-            slots=settings.slots,
+            slots=hardware.slots(settings),
             cache_tokens=settings.cache_tokens or None,
-            processes=settings.preprocess_processes,
+            processes=hardware.preprocess_processes(settings),
         ),
     )
-
-
-def slots(settings: Settings) -> int:
-    """Return how many jobs a worker has in hand at the same time."""
-    return SpreadEngine.slots if settings.device_map else settings.slots
 
 
 def facts(engine: Engine | SpreadEngine) -> dict[str, Any]:

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+
 PAGES_OF = {"cpu": 32, "cuda": 256}
 STEP_OF = {"cpu": 2048, "cuda": 8192}
 TILES_OF = {"cpu": 8, "cuda": 64}
@@ -39,7 +41,9 @@ class Limits:
         cache = self.cache_tokens
         if cache is None and device == "cpu":
             wish = max(self.slots * CPU_TOKENS_PER_SLOT, context)
-            cache = min(wish, CPU_CACHE_BYTES // _token_bytes(model))
+            cache = min(
+                wish, CPU_CACHE_BYTES // token_bytes(model.config.get_text_config(), model.dtype)
+            )
         pictures = self.picture_tokens or max(2 * self.slots * tokens_per_picture, context)
         return Resolved(
             context=context,
@@ -68,9 +72,8 @@ class Resolved:
     tiles_per_pass: int
 
 
-def _token_bytes(model: Any) -> int:
-    """The bytes of one token's keys and values over all layers."""
-    config = model.config.get_text_config()
+def token_bytes(config: Any, dtype: torch.dtype) -> int:
+    """The bytes of one token's keys and values over all layers of a language model."""
     size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-    return int(2 * heads * size * config.num_hidden_layers * model.dtype.itemsize)
+    return int(2 * heads * size * config.num_hidden_layers * dtype.itemsize)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from safetensors import SafetensorError
 from transformers import AutoConfig, LlavaNextForConditionalGeneration, LlavaNextProcessor
 from transformers.models.llava_next.image_processing_pil_llava_next import (
@@ -177,20 +178,25 @@ def _check_config(model: str | Path, where: dict[str, Any]) -> None:
         )
 
 
+def tiling_of(config: Any, resample: int = Image.Resampling.BICUBIC) -> Tiling:
+    """How a model's configuration has pictures cut."""
+    vision = config.vision_config
+    grids = tuple((int(height), int(width)) for height, width in config.image_grid_pinpoints)
+    return Tiling(vision.image_size, grids, vision.image_size // vision.patch_size, resample)
+
+
 def _tiling(config: Any, pixels: Any, name: str) -> Tiling:
     """The checkpoint's tiling; the model's own configuration is the truth that features follow."""
-    vision = config.vision_config
-    tile = vision.image_size
-    grids = [tuple(grid) for grid in config.image_grid_pinpoints]
+    tiling = tiling_of(config, int(pixels.resample))
     cropped = pixels.crop_size
-    if (cropped.height, cropped.width) != (tile, tile) or [
+    if (cropped.height, cropped.width) != (tiling.tile, tiling.tile) or tuple(
         tuple(grid) for grid in pixels.image_grid_pinpoints
-    ] != grids:
+    ) != tiling.grids:
         raise ModelError(
             f"{name}: preprocessor_config.json and config.json disagree about tile size or "
             "image_grid_pinpoints; restore the files that belong together."
         )
-    return Tiling(tile, tuple(grids), tile // vision.patch_size, int(pixels.resample))
+    return tiling
 
 
 def _levels(pixels: Any) -> np.ndarray[Any, np.dtype[np.float32]]:

@@ -7,7 +7,8 @@ import pytest
 
 from jobs.settings import Settings
 from worker.engine import Engine, ModelError, SpreadEngine
-from worker.loading import facts, load_engine, slots
+from worker.hardware import slots
+from worker.loading import facts, load_engine
 
 
 @pytest.fixture
