@@ -133,7 +133,7 @@ class Engine:
         if self._admission.pin(work):
             self._arrive(answer, None)
         else:
-            cut = self._preprocessor.cut([picture.data for picture in request.pictures])
+            cut = self._preprocessor.cut(work.request.pictures)
             cut.add_done_callback(lambda done: self._arrive(answer, done))
         return answer
 

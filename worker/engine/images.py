@@ -9,6 +9,7 @@ processes starts fast and stays small.
 
 import io
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from worker.engine.errors import ImageUnreadable
+from worker.engine.requests import Picture
 
 Tiles = NDArray[np.uint8]
 
@@ -49,6 +51,11 @@ class Tiling:
 
         return max(self.grids, key=fit)
 
+    def scale(self, height: int, width: int) -> float:
+        """How large the grids show a picture: 1 is its full size, 0.5 half of each side."""
+        grid_height, grid_width = self.grid(height, width)
+        return min(1.0, grid_width / width, grid_height / height)
+
     def tokens(self, height: int, width: int) -> int:
         """The number of image tokens of a picture: the whole, the detail without its padding, and
         one newline token per row of the detail."""
@@ -64,16 +71,19 @@ class Tiling:
         return self.patches**2 + rows * columns + rows
 
 
-def size(data: bytes) -> tuple[int, int]:
-    """The (height, width) that a picture's header states, without decoding it.
+def size(picture: Picture) -> tuple[int, int]:
+    """The (height, width) that is seen of a picture, by its header, without decoding it.
 
     Raises ImageUnreadable for bytes that are no picture and for shapes that leave nothing to see.
     """
     try:
-        with Image.open(io.BytesIO(data), formats=STORED) as image:
+        with Image.open(io.BytesIO(picture.data), formats=STORED) as image:
             width, height = image.size
     except Exception as error:
         raise ImageUnreadable("The picture is not a readable JPEG, PNG or WebP file.") from error
+    if picture.box is not None:
+        left, top, right, bottom = picture.box
+        width, height = right - left, bottom - top
     if min(height, width) < MIN_SIDE or max(height, width) > MAX_ASPECT_RATIO * min(height, width):
         raise ImageUnreadable(
             f"The picture is {width}x{height} pixels; each side must have at least {MIN_SIDE} and "
@@ -82,16 +92,31 @@ def size(data: bytes) -> tuple[int, int]:
     return height, width
 
 
-def tiles(data: bytes, tiling: Tiling) -> Tiles:
-    """Decode a picture and cut it: uint8 [1 + tiles of the grid, 3, tile, tile], whole first.
+def tiles(pictures: Sequence[Picture], tiling: Tiling) -> list[Tiles]:
+    """Decode pictures and cut each: uint8 [1 + tiles of the grid, 3, tile, tile], whole first.
 
-    Raises ImageUnreadable for bytes that cannot be decoded.
+    Bytes that several parts are seen of are decoded once. Raises ImageUnreadable for bytes that
+    cannot be decoded.
     """
+    opened: dict[str, Image.Image] = {}
+    cut = []
+    for picture in pictures:
+        image = opened.get(picture.digest)
+        if image is None:
+            image = opened[picture.digest] = _decoded(picture.data)
+        cut.append(_tiles(image if picture.box is None else image.crop(picture.box), tiling))
+    return cut
+
+
+def _decoded(data: bytes) -> Image.Image:
     try:
         with Image.open(io.BytesIO(data), formats=STORED) as opened:
-            image = opened.convert("RGB")
+            return opened.convert("RGB")
     except Exception as error:
         raise ImageUnreadable("The picture's bytes are damaged and cannot be decoded.") from error
+
+
+def _tiles(image: Image.Image, tiling: Tiling) -> Tiles:
     side = tiling.tile
     whole = image.resize((side, side), tiling.resample)
     detail = _fit(image, tiling.grid(image.height, image.width), tiling.resample)

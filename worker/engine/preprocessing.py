@@ -13,10 +13,7 @@ import numpy as np
 from worker.engine import images
 from worker.engine.errors import PreprocessingCrashed
 from worker.engine.images import Tiles, Tiling
-
-
-def _cut(pictures: Sequence[bytes], tiling: Tiling) -> list[Tiles]:
-    return [images.tiles(data, tiling) for data in pictures]
+from worker.engine.requests import Picture
 
 
 @dataclass(frozen=True)
@@ -43,9 +40,9 @@ class _Shared:
             block.unlink()
 
 
-def _cut_apart(pictures: Sequence[bytes], tiling: Tiling) -> _Shared:
+def _cut_apart(pictures: Sequence[Picture], tiling: Tiling) -> _Shared:
     """Cut pictures in a process of the pool, and leave the tiles where the engine's finds them."""
-    tiles = _cut(pictures, tiling)
+    tiles = images.tiles(pictures, tiling)
     block = SharedMemory(create=True, size=sum(one.nbytes for one in tiles))
     start = 0
     for one in tiles:
@@ -68,13 +65,13 @@ class Preprocessor:
         self._lock = threading.Lock()
         self._pool = self._new_pool()
 
-    def cut(self, pictures: Sequence[bytes]) -> Future[list[Tiles]]:
+    def cut(self, pictures: Sequence[Picture]) -> Future[list[Tiles]]:
         """Cut pictures; the future holds one tile array per picture, or the error of the first
         that cannot be decoded, or PreprocessingCrashed."""
         future: Future[list[Tiles]] = Future()
         if not self._processes or not pictures:
             try:
-                future.set_result(_cut(pictures, self._tiling))
+                future.set_result(images.tiles(pictures, self._tiling))
             except Exception as error:  # noqa: BLE001 - the future carries it, as a pool's would
                 future.set_exception(error)
             return future
@@ -98,7 +95,7 @@ class Preprocessor:
         if pool:
             pool.shutdown(wait=False, cancel_futures=True)
 
-    def _begin(self, pictures: Sequence[bytes]) -> Future[_Shared] | None:
+    def _begin(self, pictures: Sequence[Picture]) -> Future[_Shared] | None:
         return self._pool.submit(_cut_apart, pictures, self._tiling) if self._pool else None
 
     def _new_pool(self) -> ProcessPoolExecutor | None:

@@ -65,7 +65,7 @@ class Prompts:
             ids = self._encode(messages)
         ids = [*self._before, *ids, *self._after]
         images = tuple(i for i, token in enumerate(ids) if token == self._image_token_id)
-        pictures = sum(isinstance(part, Picture) for turn in conversation for part in turn.parts)
+        pictures = sum(len(turn.pictures) for turn in conversation)
         if len(images) != pictures:
             raise InvalidRequest(
                 f"The model's chat template shows {len(images)} of the {pictures} pictures; "

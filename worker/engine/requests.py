@@ -9,6 +9,8 @@ from worker.engine.errors import InvalidRequest
 
 Role = Literal["user", "assistant", "system"]
 Detail = Literal["auto", "high"]
+Box = tuple[int, int, int, int]
+"""Left, top, right and bottom in pixels."""
 FinishReason = Literal["stop", "length", "canceled", "deadline"]
 
 MAX_TEMPERATURE = 2.0
@@ -19,12 +21,14 @@ class Picture:
     """A canonical picture: PNG, WebP or JPEG bytes, RGB, oriented, of bounded size.
 
     `digest` is the SHA-256 of the bytes in hex and is computed when it is not given. `detail`
-    "high" has a picture that is larger than the model's grids read once more in overlapping crops.
+    "high" has a picture that is larger than the model's grids looked at in overlapping parts, too.
+    `box` shows a part of it alone.
     """
 
     data: bytes
     digest: str = ""
     detail: Detail = "auto"
+    box: Box | None = None
 
     def __post_init__(self) -> None:
         if not self.digest:
@@ -43,6 +47,11 @@ class Turn:
 
     role: str
     parts: tuple[str | Picture, ...]
+
+    @property
+    def pictures(self) -> tuple[Picture, ...]:
+        """The pictures among the parts."""
+        return tuple(part for part in self.parts if isinstance(part, Picture))
 
     def __repr__(self) -> str:
         return f"Turn({self.role}, {len(self.parts)} parts)"
@@ -73,7 +82,7 @@ class Request:
     @property
     def pictures(self) -> tuple[Picture, ...]:
         """All pictures of the conversation in reading order."""
-        return tuple(p for turn in self.conversation for p in turn.parts if isinstance(p, Picture))
+        return tuple(picture for turn in self.conversation for picture in turn.pictures)
 
     def check(self) -> None:
         """Raise InvalidRequest, naming the parameter, if a parameter is out of range."""

@@ -109,7 +109,7 @@ class SpreadEngine:
         stream = TextStream(self._tokenizer, request.stop) if on_text or request.stop else None
         answer = Answer(work, self._nudge, stream, on_text)
         try:
-            work.tiles = [images.tiles(p.data, self._tiling) for p in request.pictures]
+            work.tiles = images.tiles(work.request.pictures, self._tiling)
         except EngineError as error:
             answer.future.set_exception(error)
             return answer

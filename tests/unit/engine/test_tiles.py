@@ -12,7 +12,7 @@ from transformers.models.llava_next.image_processing_pil_llava_next import (
 )
 
 from tests.unit.engine.conftest import Checkpoint, paint
-from worker.engine import ImageUnreadable, images
+from worker.engine import ImageUnreadable, Picture, images
 from worker.engine.images import Tiling
 from worker.engine.preprocessing import Preprocessor
 from worker.engine.vision import Vision
@@ -24,7 +24,7 @@ RELEASED = Tiling(336, ((336, 672), (672, 336), (672, 672), (1008, 336), (336, 1
 @pytest.mark.parametrize(("width", "height"), SIZES)
 def test_pixel_values_equal_the_processors(width: int, height: int, checkpoint: Checkpoint) -> None:
     picture, loaded = paint(width, height), checkpoint.loaded()
-    cut = images.tiles(picture.data, loaded.tiling)
+    (cut,) = images.tiles([picture], loaded.tiling)
     ours = Vision(loaded.model, loaded.levels).pixel_values(cut)
     theirs = checkpoint.processor.image_processor(
         Image.open(io.BytesIO(picture.data)), return_tensors="pt"
@@ -39,7 +39,8 @@ def test_tiles_of_the_released_models_equal_the_processors(width: int, height: i
     theirs = LlavaNextImageProcessorPil(size={"shortest_edge": 336}, crop_size=336)(
         Image.open(io.BytesIO(picture.data)), do_rescale=False, do_normalize=False
     )["pixel_values"]
-    assert np.array_equal(images.tiles(picture.data, RELEASED), theirs[0])
+    (ours,) = images.tiles([picture], RELEASED)
+    assert np.array_equal(ours, theirs[0])
 
 
 def test_image_tokens_are_as_many_as_the_processor_expects(checkpoint: Checkpoint) -> None:
@@ -70,15 +71,17 @@ def encoded(image: Image.Image, kind: str) -> bytes:
 
 def test_webp_and_png_of_the_same_pixels_are_cut_alike() -> None:
     image = Image.open(io.BytesIO(paint(300, 200).data))
-    png, webp = (images.tiles(encoded(image, kind), RELEASED) for kind in ("PNG", "WEBP"))
+    kinds = [Picture(encoded(image, kind)) for kind in ("PNG", "WEBP")]
+    png, webp = images.tiles(kinds, RELEASED)
     assert np.array_equal(png, webp)
 
 
 def test_jpeg_is_cut_as_pillow_decodes_it() -> None:
     jpeg = encoded(Image.open(io.BytesIO(paint(300, 200).data)), "JPEG")
     decoded = encoded(Image.open(io.BytesIO(jpeg)), "PNG")
-    assert images.size(jpeg) == (200, 300)
-    assert np.array_equal(images.tiles(jpeg, RELEASED), images.tiles(decoded, RELEASED))
+    assert images.size(Picture(jpeg)) == (200, 300)
+    ours, pillows = images.tiles([Picture(jpeg), Picture(decoded)], RELEASED)
+    assert np.array_equal(ours, pillows)
 
 
 @pytest.mark.parametrize(
@@ -94,14 +97,14 @@ def test_jpeg_is_cut_as_pillow_decodes_it() -> None:
 )
 def test_what_has_nothing_to_see_is_refused_by_its_header(data: bytes) -> None:
     with pytest.raises(ImageUnreadable):
-        images.size(data)
+        images.size(Picture(data))
 
 
 def test_a_truncated_picture_is_refused_when_it_is_decoded() -> None:
     data = paint(300, 200).data
-    assert images.size(data[:-500]) == (200, 300)
+    assert images.size(Picture(data[:-500])) == (200, 300)
     with pytest.raises(ImageUnreadable):
-        images.tiles(data[:-500], RELEASED)
+        images.tiles([Picture(data[:-500])], RELEASED)
 
 
 def test_features_equal_the_models_to_the_last_bit(checkpoint: Checkpoint) -> None:
@@ -114,7 +117,7 @@ def test_features_equal_the_models_to_the_last_bit(checkpoint: Checkpoint) -> No
     with torch.no_grad():
         (theirs,) = checkpoint.model.get_image_features(**inputs).pooler_output
     vision = Vision(loaded.model, loaded.levels)
-    (ours,) = vision.features([(images.tiles(picture.data, loaded.tiling), (90, 200))])
+    (ours,) = vision.features([(images.tiles([picture], loaded.tiling)[0], (90, 200))])
     assert torch.equal(ours, theirs)
     assert len(loaded.model.model.vision_tower.encoder.layers) == layers - 1
 
@@ -122,10 +125,10 @@ def test_features_equal_the_models_to_the_last_bit(checkpoint: Checkpoint) -> No
 def test_a_pool_of_processes_gives_the_same_and_survives_a_bad_picture() -> None:
     preprocessor = Preprocessor(RELEASED, processes=1)
     try:
-        good = paint(300, 200).data
+        good = paint(300, 200)
         with pytest.raises(ImageUnreadable):
-            preprocessor.cut([good[:-500]]).result(60)
+            preprocessor.cut([Picture(good.data[:-500])]).result(60)
         (cut,) = preprocessor.cut([good]).result(60)
-        assert np.array_equal(cut, images.tiles(good, RELEASED))
+        assert np.array_equal(cut, images.tiles([good], RELEASED)[0])
     finally:
         preprocessor.close()
