@@ -131,15 +131,18 @@ def _draft(owner: str, body: CreateJob) -> Draft:
             code="model_not_found",
             param="model",
         )
-    pictures = [services().door.canonical(image_bytes(source)) for source in body.sources]
+    pictures = [services().door.canonical(image_bytes(source.data)) for source in body.sources]
     for picture in pictures:
         services().images.put(owner, picture.digest, picture.data)
-    shown = [ImagePart(p.digest, p.width, p.height) for p in pictures]
+    shown = [
+        ImagePart(p.digest, p.width, p.height, source.detail)
+        for p, source in zip(pictures, body.sources, strict=True)
+    ]
     draft = Draft(
         tenant=owner,
         model=model,
         conversation=_conversation(body, shown),
-        parameters=Parameters(body.max_new_tokens, body.temperature, body.top_p),
+        parameters=_parameters(body),
         priority=Priority(body.priority),
         deadline_ms=body.deadline_ms,
         group=body.group,
@@ -149,6 +152,17 @@ def _draft(owner: str, body: CreateJob) -> Draft:
     fixed = f"{draft.model}|{draft.priority}|{draft.deadline_ms}|{draft.group}|"
     fingerprint = hashlib.sha256((fixed + draft.request_json()).encode()).hexdigest()
     return Draft(**{**vars(draft), "fingerprint": fingerprint})
+
+
+def _parameters(body: CreateJob) -> Parameters:
+    return Parameters(
+        max_new_tokens=body.max_new_tokens,
+        temperature=body.temperature,
+        top_p=body.top_p,
+        top_k=body.top_k,
+        seed=body.seed,
+        stop=tuple(body.stop),
+    )
 
 
 def _conversation(body: CreateJob, pictures: list[ImagePart]) -> Conversation:
