@@ -101,6 +101,7 @@ class CreateJob(_Fields):
     deadline: str | None = None
     group: Name | None = None
     metadata: dict[str, Any] = {}
+    cache: bool = True
 
     @field_validator("stop", mode="before")
     @classmethod

@@ -43,11 +43,13 @@ def create_job() -> Response:
     draft = _draft(owner, read_create_job(request))
     job, replayed = parts.ledger.submit(draft)
     seconds = preferred_wait(request.headers.get("Prefer"))
+    needs_worker = not replayed and job.deduplicated_from is None
     if seconds:
-        parts.hints.publish(job.model)
+        if needs_worker:
+            parts.hints.publish(job.model)
         job = parts.waiting.until_ended(lambda: _own(owner, job.id), seconds)
     response = _shown(job)
-    if not seconds and not replayed:
+    if needs_worker and not seconds:
         # The job is safe already; its caller need not wait for the broker.
         response.call_on_close(partial(parts.hints.publish, job.model))
     response.status_code = 200 if job.status.is_terminal and seconds else 202
@@ -148,8 +150,11 @@ def _draft(owner: str, body: CreateJob) -> Draft:
         group=body.group,
         metadata=body.metadata,
         idempotency_key=idempotency_key,
+        cache=body.cache,
+        revision=settings.model_revision,
     )
     fixed = f"{draft.model}|{draft.priority}|{draft.deadline_ms}|{draft.group}|"
+    fixed += "" if draft.cache else "uncached|"
     fingerprint = hashlib.sha256((fixed + draft.request_json()).encode()).hexdigest()
     return Draft(**{**vars(draft), "fingerprint": fingerprint})
 

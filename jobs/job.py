@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import secrets
 from collections.abc import Mapping
@@ -131,6 +132,11 @@ class Parameters:
     seed: int | None = None
     stop: tuple[str, ...] = ()
 
+    @property
+    def are_repeatable(self) -> bool:
+        """Whether the same question has the same answer every time."""
+        return self.temperature == 0 or self.seed is not None
+
     def to_data(self) -> dict[str, Any]:
         """Return the parameters as JSON data."""
         return _without_unset(self, "top_k", "seed", "stop")
@@ -158,7 +164,22 @@ class Draft:
     idempotency_key: str | None = None
     fingerprint: str = ""
     """Digest of the request body: tells a repeated request from another under the same key."""
+    cache: bool = True
+    """Whether another job's work may answer this one, and this one's others."""
+    revision: str = ""
+    """Revision of the model: another one may answer otherwise."""
     id: str = field(default_factory=lambda: new_id("job"))
+
+    @property
+    def work(self) -> str:
+        """Digest of what decides the answer; jobs of a tenant that have it in common share one."""
+        decides = (
+            self.model,
+            self.revision,
+            self.conversation.to_data(),
+            self.parameters.to_data(),
+        )
+        return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
 
     def request_json(self) -> str:
         """Return what never changes of a job, as one JSON text."""
@@ -213,6 +234,8 @@ class Job:
     usage: Mapping[str, Any] | None
     timing: Mapping[str, Any] | None
     receipt: Mapping[str, Any] | None
+    deduplicated_from: str | None
+    """The job whose work answers this one."""
     version: int
 
     @classmethod
@@ -251,6 +274,7 @@ class Job:
             usage=data("usage"),
             timing=data("timing"),
             receipt=data("receipt"),
+            deduplicated_from=record.get("deduplicated_from") or None,
             version=int(record["v"]),
         )
 

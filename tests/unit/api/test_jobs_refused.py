@@ -120,6 +120,7 @@ BODIES: dict[str, tuple[dict[str, Any], Refusal]] = {
     "negative deadline": ({"deadline": "-1s"}, (422, "invalid_field", "deadline")),
     "Arabic digits": ({"deadline": "٣s"}, (422, "invalid_field", "deadline")),
     "no time at all": ({"deadline": "0s"}, (422, "invalid_field", "deadline")),
+    "cache as text": ({"cache": "false"}, (422, "invalid_field", "cache")),
     "empty group": ({"group": ""}, (422, "invalid_field", "group")),
     "long group": ({"group": "g" * 201}, (422, "invalid_field", "group")),
     "metadata no object": ({"metadata": [1]}, (422, "invalid_field", "metadata")),

@@ -59,7 +59,10 @@ def test_a_job_that_a_newer_version_wrote_is_run_and_keeps_what_it_came_with(
 
 
 def test_what_never_changes_of_a_job_is_one_json_text() -> None:
-    asked = draft(parameters=Parameters(8, 0.1, 0.5), metadata={"ticket": "ä"})
+    conversation = Conversation((Turn("user", ("What is the error code?",)),))
+    asked = draft(
+        conversation=conversation, parameters=Parameters(8, 0.1, 0.5), metadata={"ticket": "ä"}
+    )
     assert json.loads(asked.request_json()) == {
         "conversation": [{"role": "user", "parts": ["What is the error code?"]}],
         "parameters": {"max_new_tokens": 8, "temperature": 0.1, "top_p": 0.5},
