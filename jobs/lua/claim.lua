@@ -85,7 +85,8 @@ if redis.call('ZCARD', suspects) > 0 then
         return start(job)
       end
     end
-    return {}
+    -- All were past their time: there is no suspect left to be alone with.
+    redis.call('DEL', alone)
   end
 elseif host == worker then
   if not idle(worker) then

@@ -112,11 +112,16 @@ def test_when_the_sweeper_ends_a_leader_by_its_deadline_a_follower_takes_its_pla
     assert claimed(ledger, "w2").job.id == follower.id
 
 
+@pytest.mark.parametrize("where", ["queued", "suspect"])
 def test_when_a_claim_finds_a_leader_past_its_deadline_it_gives_a_follower(
-    client: Any, ledger: Ledger, clock: Clock
+    client: Any, ledger: Ledger, clock: Clock, where: str
 ) -> None:
-    leader, follower = asked(ledger, deadline_ms=1_000), asked(ledger)
-    clock.forward(1_000)
+    leader, follower = asked(ledger, deadline_ms=LEASE + 1), asked(ledger)
+    if where == "suspect":
+        claimed(ledger, "dead")
+    clock.forward(LEASE)
+    ledger.sweep()
+    clock.forward(1)
     assert claimed(ledger).job.id == follower.id
     assert statuses(ledger, leader) == [("failed", "deadline")]
     assert_counts_are_true(client, ledger)
