@@ -51,7 +51,7 @@ def represent(job: Job, position: int | None) -> dict[str, Any]:
         ],
         "usage": job.usage,
         "timing": job.timing,
-        "deduplicated_from": None,
+        "deduplicated_from": job.deduplicated_from,
         "group": job.group,
         "metadata": job.metadata,
         "webhook_status": None,

@@ -38,6 +38,7 @@ _CODES = {
 """Types of pydantic's errors, and ours, to the codes that callers see; else invalid_field."""
 
 Text = Annotated[str, StringConstraints(min_length=1, pattern=r"^[^\x00]*[^\x00\s][^\x00]*$")]
+StopText = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 
 
@@ -49,13 +50,14 @@ class ImageInput(_Fields):
     """A picture of a request: base64 data, or bytes that came as a form part."""
 
     data: str | bytes
+    detail: Literal["auto", "high"] = "auto"
 
 
 class ImageUrl(_Fields):
     """Where a content part's picture is: a data URI."""
 
     url: str
-    detail: Literal["auto", "low"] = "auto"
+    detail: Literal["auto", "low", "high"] = "auto"
 
 
 class TextPart(_Fields):
@@ -92,10 +94,21 @@ class CreateJob(_Fields):
     max_new_tokens: int = Field(default=256, ge=1)
     temperature: float = Field(default=0.0, ge=0, le=2, allow_inf_nan=False)
     top_p: float = Field(default=1.0, gt=0, le=1, allow_inf_nan=False)
+    top_k: int = Field(default=0, ge=0, le=2**31 - 1)
+    seed: int | None = Field(default=None, ge=0, le=2**32 - 1)
+    stop: list[StopText] = Field(default=[], max_length=4)
     priority: Literal["high", "normal", "low"] = "normal"
     deadline: str | None = None
     group: Name | None = None
     metadata: dict[str, Any] = {}
+    cache: bool = True
+
+    @field_validator("stop", mode="before")
+    @classmethod
+    def _stop_may_be_one_text(cls, value: Any) -> Any:
+        if value is None:
+            return []
+        return [value] if isinstance(value, str) else value
 
     @field_validator("metadata")
     @classmethod
@@ -137,12 +150,15 @@ class CreateJob(_Fields):
         return int(found[1]) * _UNITS_MS[found[2]] if found else None
 
     @property
-    def sources(self) -> list[str | bytes]:
-        """The pictures, in the order in which the model sees them: data URIs, base64 or bytes."""
+    def sources(self) -> list[ImageInput]:
+        """The pictures, in the order in which the model sees them."""
         if self.messages is None:
-            return [image.data for image in self.images]
+            return self.images
         parts = [p for m in self.messages if isinstance(m.content, list) for p in m.content]
-        return [part.image_url.url for part in parts if isinstance(part, ImagePart)]
+        shown = [part.image_url for part in parts if isinstance(part, ImagePart)]
+        return [
+            ImageInput(data=s.url, detail="high" if s.detail == "high" else "auto") for s in shown
+        ]
 
 
 def read_create_job(request: Request) -> CreateJob:
@@ -194,6 +210,9 @@ def image_bytes(source: str | bytes) -> bytes:
 def _form(request: Request) -> dict[str, Any]:
     fields: dict[str, Any] = {}
     for name, values in request.form.lists():
+        if name == "stop":
+            fields[name] = values
+            continue
         if len(values) > 1 or name == "images":
             raise InvalidRequest(f"send one field {name!r}", code="invalid_field", param=name)
         fields[name] = values[0]
@@ -212,7 +231,10 @@ def _form(request: Request) -> dict[str, Any]:
                 code="unknown_field",
                 param=name,
             )
-    fields["images"] = [{"data": part.read()} for part in request.files.getlist("image")]
+    parts = request.files.getlist("image")
+    # Without such parts there is nothing that it could apply to: then it is an unknown field.
+    detail = fields.pop("detail", "auto") if parts else "auto"
+    fields["images"] = [{"data": part.read(), "detail": detail} for part in parts]
     return fields
 
 

@@ -43,11 +43,13 @@ def create_job() -> Response:
     draft = _draft(owner, read_create_job(request))
     job, replayed = parts.ledger.submit(draft)
     seconds = preferred_wait(request.headers.get("Prefer"))
+    needs_worker = not replayed and job.deduplicated_from is None
     if seconds:
-        parts.hints.publish(job.model)
+        if needs_worker:
+            parts.hints.publish(job.model)
         job = parts.waiting.until_ended(lambda: _own(owner, job.id), seconds)
     response = _shown(job)
-    if not seconds and not replayed:
+    if needs_worker and not seconds:
         # The job is safe already; its caller need not wait for the broker.
         response.call_on_close(partial(parts.hints.publish, job.model))
     response.status_code = 200 if job.status.is_terminal and seconds else 202
@@ -131,24 +133,41 @@ def _draft(owner: str, body: CreateJob) -> Draft:
             code="model_not_found",
             param="model",
         )
-    pictures = [services().door.canonical(image_bytes(source)) for source in body.sources]
+    pictures = [services().door.canonical(image_bytes(source.data)) for source in body.sources]
     for picture in pictures:
         services().images.put(owner, picture.digest, picture.data)
-    shown = [ImagePart(p.digest, p.width, p.height) for p in pictures]
+    shown = [
+        ImagePart(p.digest, p.width, p.height, source.detail)
+        for p, source in zip(pictures, body.sources, strict=True)
+    ]
     draft = Draft(
         tenant=owner,
         model=model,
         conversation=_conversation(body, shown),
-        parameters=Parameters(body.max_new_tokens, body.temperature, body.top_p),
+        parameters=_parameters(body),
         priority=Priority(body.priority),
         deadline_ms=body.deadline_ms,
         group=body.group,
         metadata=body.metadata,
         idempotency_key=idempotency_key,
+        cache=body.cache,
+        revision=settings.model_revision,
     )
     fixed = f"{draft.model}|{draft.priority}|{draft.deadline_ms}|{draft.group}|"
+    fixed += "" if draft.cache else "uncached|"
     fingerprint = hashlib.sha256((fixed + draft.request_json()).encode()).hexdigest()
     return Draft(**{**vars(draft), "fingerprint": fingerprint})
+
+
+def _parameters(body: CreateJob) -> Parameters:
+    return Parameters(
+        max_new_tokens=body.max_new_tokens,
+        temperature=body.temperature,
+        top_p=body.top_p,
+        top_k=body.top_k,
+        seed=body.seed,
+        stop=tuple(body.stop),
+    )
 
 
 def _conversation(body: CreateJob, pictures: list[ImagePart]) -> Conversation:

@@ -40,7 +40,9 @@ def run_system(
 
     def answer(question: Question) -> tuple[str, float]:
         began = time.perf_counter()
-        job = client.submit(question.picture, question.text, max_new_tokens=str(max_new_tokens))
+        job = client.submit(
+            question.picture, question.text, max_new_tokens=str(max_new_tokens), cache="false"
+        )
         job = client.wait(job["id"])
         if job["status"] != "succeeded":
             raise JobFailed(job)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from typing import Any, Literal
 
@@ -54,11 +55,19 @@ class Priority(StrEnum):
 
 @dataclass(frozen=True)
 class ImagePart:
-    """A picture within a turn, by the digest of its canonical bytes; sizes in pixels."""
+    """A picture within a turn, by the digest of its canonical bytes; sizes in pixels.
+
+    ``detail`` "high" has a large picture read once more in overlapping crops.
+    """
 
     digest: str
     width: int
     height: int
+    detail: Literal["auto", "high"] = "auto"
+
+    def to_data(self) -> dict[str, Any]:
+        """Return the picture as JSON data."""
+        return _without_unset(self, "detail")
 
 
 @dataclass(frozen=True)
@@ -88,7 +97,7 @@ class Conversation:
     def to_data(self) -> list[dict[str, Any]]:
         """Return the turns as JSON data: ``[{"role", "parts": [text | {"digest", ...}]}]``."""
         return [
-            {"role": t.role, "parts": [p if isinstance(p, str) else vars(p) for p in t.parts]}
+            {"role": t.role, "parts": [p if isinstance(p, str) else p.to_data() for p in t.parts]}
             for t in self.turns
         ]
 
@@ -99,7 +108,10 @@ class Conversation:
             tuple(
                 Turn(
                     t["role"],
-                    tuple(p if isinstance(p, str) else ImagePart(**p) for p in t["parts"]),
+                    tuple(
+                        p if isinstance(p, str) else ImagePart(**_known(ImagePart, p))
+                        for p in t["parts"]
+                    ),
                 )
                 for t in data
             )
@@ -108,11 +120,32 @@ class Conversation:
 
 @dataclass(frozen=True)
 class Parameters:
-    """How an answer is generated."""
+    """How an answer is generated; temperature 0 is greedy, top_k 0 and top_p 1 are off.
+
+    A ``seed`` makes a sampled answer repeatable. An answer ends before the first of ``stop``.
+    """
 
     max_new_tokens: int = 256
     temperature: float = 0.0
     top_p: float = 1.0
+    top_k: int = 0
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+
+    @property
+    def are_repeatable(self) -> bool:
+        """Whether the same question has the same answer every time."""
+        return self.temperature == 0 or self.seed is not None
+
+    def to_data(self) -> dict[str, Any]:
+        """Return the parameters as JSON data."""
+        return _without_unset(self, "top_k", "seed", "stop")
+
+    @classmethod
+    def from_data(cls, data: Mapping[str, Any]) -> Parameters:
+        """Read what ``to_data`` wrote, here or in an older or a newer version."""
+        known = _known(cls, data)
+        return cls(**{**known, "stop": tuple(known.get("stop", ()))})
 
 
 @dataclass(frozen=True)
@@ -131,14 +164,29 @@ class Draft:
     idempotency_key: str | None = None
     fingerprint: str = ""
     """Digest of the request body: tells a repeated request from another under the same key."""
+    cache: bool = True
+    """Whether another job's work may answer this one, and this one's others."""
+    revision: str = ""
+    """Revision of the model: another one may answer otherwise."""
     id: str = field(default_factory=lambda: new_id("job"))
+
+    @property
+    def work(self) -> str:
+        """Digest of what decides the answer; jobs of a tenant that have it in common share one."""
+        decides = (
+            self.model,
+            self.revision,
+            self.conversation.to_data(),
+            self.parameters.to_data(),
+        )
+        return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
 
     def request_json(self) -> str:
         """Return what never changes of a job, as one JSON text."""
         return json.dumps(
             {
                 "conversation": self.conversation.to_data(),
-                "parameters": vars(self.parameters),
+                "parameters": self.parameters.to_data(),
                 "metadata": dict(self.metadata),
             },
             ensure_ascii=False,
@@ -186,6 +234,8 @@ class Job:
     usage: Mapping[str, Any] | None
     timing: Mapping[str, Any] | None
     receipt: Mapping[str, Any] | None
+    deduplicated_from: str | None
+    """The job whose work answers this one."""
     version: int
 
     @classmethod
@@ -208,7 +258,7 @@ class Job:
             priority=Priority(record["class"]),
             group=record.get("group") or None,
             conversation=Conversation.from_data(request["conversation"]),
-            parameters=Parameters(**request["parameters"]),
+            parameters=Parameters.from_data(request["parameters"]),
             metadata=request["metadata"],
             created_at=int(record["created"]),
             started_at=number("started"),
@@ -224,6 +274,7 @@ class Job:
             usage=data("usage"),
             timing=data("timing"),
             receipt=data("receipt"),
+            deduplicated_from=record.get("deduplicated_from") or None,
             version=int(record["v"]),
         )
 
@@ -247,6 +298,22 @@ class Outcome:
     usage: Mapping[str, Any] | None = None
     timing: Mapping[str, Any] | None = None
     receipt: Mapping[str, Any] | None = None
+
+
+def _without_unset(thing: Any, *later: str) -> dict[str, Any]:
+    """Return a dataclass as JSON data, without fields of ``later`` that are at their default.
+
+    Those came after the first version, whose workers know no field but their own: while they are
+    being replaced, they can still run every job that asks for nothing new.
+    """
+    unset = {name for name in later if getattr(thing, name) == getattr(type(thing), name)}
+    return {name: value for name, value in vars(thing).items() if name not in unset}
+
+
+def _known(cls: type, data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of ``data`` that a dataclass has: a newer version may write more."""
+    names = {field.name for field in fields(cls)}
+    return {name: value for name, value in data.items() if name in names}
 
 
 def new_id(prefix: str) -> str:

@@ -97,6 +97,9 @@ class Ledger:
     def submit(self, draft: Draft) -> tuple[Job, bool]:
         """Accept a job and return it once it is durable; True where an idempotency key replayed it.
 
+        Where a job of the tenant that asks the same is open, the new one follows it; where one has
+        a repeatable answer, the new one has ended with it. Both say so in ``deduplicated_from``.
+
         Raises TenantQueueFull, LedgerFull, IdempotencyMismatch, ImageExpired, or StoreUnavailable
         where the sync to disk was not confirmed in time (the job may run all the same; a retry
         under the same idempotency key finds it).
@@ -119,6 +122,8 @@ class Ledger:
             draft.fingerprint,
             limits.tenant_queue,
             limits.queue,
+            draft.work if draft.cache else "",
+            int(draft.parameters.are_repeatable),
             *dict.fromkeys(image.digest for image in draft.conversation.images),
             durable=True,
         )
@@ -217,21 +222,30 @@ class Ledger:
         """Return about how many jobs will have been claimed when this one is, itself included.
 
         From its rank in its tenant's queue and the number of tenants that take turns, never more
-        than all that wait in its class: a bound within one class, in O(log n).
+        than all that wait in its class: a bound within one class, in O(log n). A job that follows
+        another has that one's position.
         """
+        if job.deduplicated_from:
+            job = self.get(job.tenant, job.deduplicated_from) or job
         with told_plainly(), self._client.pipeline(transaction=False) as pipe:
             pipe.zrank(f"{PREFIX}queue:{job.model}:{job.priority}:{job.tenant}", job.id)
             pipe.zcard(f"{PREFIX}turns:{job.model}:{job.priority}")
             pipe.hget(f"{PREFIX}queued:{job.model}", job.priority)
             rank, tenants, queued = pipe.execute()
         if rank is None:
-            return 1  # a suspect or a delayed retry, which comes before the queue
+            return 1  # a suspect or a delayed retry, which comes before the queue, or it runs
         return min(int(rank) * max(int(tenants), 1) + int(tenants), int(queued or 0)) or 1
 
     def queued(self, model: str) -> dict[str, int]:
         """Return how many jobs of a model can be claimed, by class; ``suspect`` is one of them."""
         with told_plainly():
             counts = self._client.hgetall(f"{PREFIX}queued:{model}")
+        return {name: int(count) for name, count in _decoded(counts).items()}
+
+    def counters(self) -> dict[str, int]:
+        """Return how many jobs were ever `coalesced`, and how many `answered_from_cache`."""
+        with told_plainly():
+            counts = self._client.hgetall(f"{PREFIX}counters")
         return {name: int(count) for name, count in _decoded(counts).items()}
 
     def models(self) -> set[str]:

@@ -1,13 +1,16 @@
 """Jobs to submit, a clock to set, and what the store holds, for tests of the ledger."""
 
 from collections import Counter
+from itertools import count
 from typing import Any
 
-from jobs.job import Claim, Conversation, Draft, ImagePart, Outcome, Parameters, Status, Turn
+from jobs.job import Claim, Conversation, Draft, ImagePart, Job, Outcome, Parameters, Status, Turn
 from jobs.ledger import PREFIX, Ledger
 
 MODEL = "demo"
 ANSWER = Outcome(Status.SUCCEEDED, answer={"text": "E42", "finish_reason": "stop"})
+_NUMBERS = count()
+_SAME = Conversation((Turn("user", ("What is the error code?",)),))
 FAILURE = {"code": "out_of_memory", "message": "the GPU had no memory left"}
 
 
@@ -26,12 +29,13 @@ class Clock:
 
 
 def draft(tenant: str = "acme", *, images: tuple[ImagePart, ...] = (), **fields: Any) -> Draft:
-    """A job to submit; it shows no picture unless told to."""
+    """A job to submit, unlike any other; it shows no picture unless told to."""
+    question = f"What is error code {next(_NUMBERS)}?"
     return Draft(
         **{
             "tenant": tenant,
             "model": MODEL,
-            "conversation": Conversation((Turn("user", (*images, "What is the error code?")),)),
+            "conversation": Conversation((Turn("user", (*images, question)),)),
             "parameters": Parameters(),
             **fields,
         }
@@ -55,6 +59,33 @@ def status_of(ledger: Ledger, job_id: str, tenant: str = "acme") -> tuple[str, s
     job = ledger.get(tenant, job_id)
     assert job is not None
     return job.status.value, job.reason.value if job.reason else None
+
+
+def the_same(tenant: str = "acme", **fields: Any) -> Draft:
+    """A job to submit that asks what every job of this kind asks."""
+    return draft(tenant, **{"conversation": _SAME, **fields})
+
+
+def asked(ledger: Ledger, tenant: str = "acme", **fields: Any) -> Job:
+    """Such a job, just submitted."""
+    return ledger.submit(the_same(tenant, **fields))[0]
+
+
+def now(ledger: Ledger, job: Job) -> Job:
+    """A job as it stands."""
+    found = ledger.get(job.tenant, job.id)
+    assert found is not None
+    return found
+
+
+def leaders(ledger: Ledger, *jobs: Job) -> list[str | None]:
+    """Whose work answers each job, where it is not its own."""
+    return [now(ledger, job).deduplicated_from for job in jobs]
+
+
+def statuses(ledger: Ledger, *jobs: Job) -> list[tuple[str, str | None]]:
+    """Where each job stands, and why."""
+    return [status_of(ledger, job.id, job.tenant) for job in jobs]
 
 
 def everything(client: Any) -> dict[bytes, bytes]:
@@ -92,7 +123,9 @@ def assert_counts_are_true(client: Any, ledger: Ledger) -> None:
             assert record["place"] == ""
             continue
         by_tenant[record["tenant"]] += 1
-        if record["place"] == "queue":
+        if record["place"] == "following":
+            members.add(f"followers:{record['deduplicated_from']} {record['id']}")
+        elif record["place"] == "queue":
             by_class[record["class"]] += 1
             members.add(f"queue:{MODEL}:{record['class']}:{record['tenant']} {record['id']}")
         elif record["place"] == "suspects":
@@ -112,6 +145,7 @@ def _queue_members(client: Any) -> set[str]:
     names = [
         *client.keys(f"{PREFIX}queue:*"),
         *client.keys(f"{PREFIX}suspects:*"),
+        *client.keys(f"{PREFIX}followers:*"),
         f"{PREFIX}delayed".encode(),
     ]
     with client.pipeline() as pipe:

@@ -168,18 +168,22 @@ def to_request(job: Job, images: ImageStore) -> Request:
     def part(value: str | ImagePart) -> str | Picture:
         if isinstance(value, str):
             return value
-        return Picture(images.get(job.tenant, value.digest), value.digest)
+        return Picture(images.get(job.tenant, value.digest), value.digest, value.detail)
 
     # Both by the store's clock, so that this machine's does not matter.
     left_ms = job.due_at - job.attempts[-1].started_at
+    asked = job.parameters
     return Request(
         conversation=tuple(
             Turn(turn.role, tuple(map(part, turn.parts))) for turn in job.conversation.turns
         ),
         scope=job.tenant,
-        max_new_tokens=job.parameters.max_new_tokens,
-        temperature=job.parameters.temperature,
-        top_p=job.parameters.top_p,
+        max_new_tokens=asked.max_new_tokens,
+        temperature=asked.temperature,
+        top_p=asked.top_p,
+        top_k=asked.top_k,
+        seed=asked.seed,
+        stop=asked.stop,
         deadline=time.monotonic() + left_ms / 1000,
     )
 

@@ -53,11 +53,11 @@ local function next_job()
 end
 
 local function fail_if_overdue(job)
-  if tonumber(job.due) > now then
-    return false
+  local reason = lapsed(job)
+  if reason then
+    finish(job, 'failed', { reason = reason })
   end
-  finish(job, 'failed', { reason = job.deadline == '1' and 'deadline' or 'expired' })
-  return true
+  return reason
 end
 
 -- A job that was in flight in a crash runs alone: one worker lets its other jobs run out, takes the
@@ -85,7 +85,8 @@ if redis.call('ZCARD', suspects) > 0 then
         return start(job)
       end
     end
-    return {}
+    -- All were past their time: there is no suspect left to be alone with.
+    redis.call('DEL', alone)
   end
 elseif host == worker then
   if not idle(worker) then

@@ -1,7 +1,13 @@
 -- Accepts a job, or says why not.
 -- ARGV: now, id, tenant, model, class, group, request, due in ms, has deadline, retention ms, version,
---       idempotency key, fingerprint, tenant limit, total limit, image digests ...
+--       idempotency key, fingerprint, tenant limit, total limit, digest of the work or '', repeatable,
+--       image digests ...
 -- Returns {'accepted', record} | {'replayed', record} | {'mismatch'} | {'tenant_full'} | {'full'} | {'image_missing', digest}
+
+-- One script ends all who follow a job, some tens of milliseconds for so many; the next one after
+-- them is run for itself, and is the one that later ones follow.
+local MOST_FOLLOWERS = 200
+
 local id, tenant, model = ARGV[2], ARGV[3], ARGV[4]
 -- The client sends a command again whose reply it did not hear.
 if redis.call('EXISTS', key('job', id)) == 1 then
@@ -27,7 +33,7 @@ end
 
 local due, retention = now + ARGV[8], tonumber(ARGV[10])
 -- Pictures outlive every job that shows them.
-for i = 16, #ARGV do
+for i = 18, #ARGV do
   local image = key('image', tenant, ARGV[i])
   local left = redis.call('PTTL', image)
   if left == -2 then
@@ -42,9 +48,9 @@ local job = {
   v = ARGV[11], id = id, tenant = tenant, model = model, class = ARGV[5], group = ARGV[6],
   status = 'queued', request = ARGV[7], created = whole(now), due = whole(due), deadline = ARGV[9],
   retention = ARGV[10], seq = redis.call('INCR', key('seq')), tries = 0, crashes = 0,
+  work = ARGV[16], repeatable = ARGV[17],
 }
 write(id, job)
-enqueue(job)
 redis.call('SADD', key('models'), model)
 redis.call('ZADD', key('due'), job.due, id)
 redis.call('ZADD', key('jobs', tenant), job.seq, id)
@@ -56,4 +62,22 @@ if idempotency then
   redis.call('PEXPIRE', idempotency, ARGV[10])
 end
 announce(job, 'queued')
+
+-- The same work is done once: its answer is there, or a job is about it already, or this one will be.
+local same = job.work ~= '' and key('same', tenant, job.work)
+local first = same and read(redis.call('GET', same) or '')
+if first and first.status == 'succeeded' then
+  write(id, { deduplicated_from = first.id })
+  share(job, 'succeeded', first)
+  redis.call('HINCRBY', key('counters'), 'answered_from_cache', 1)
+elseif first and not first.finished
+    and redis.call('ZCARD', key('followers', first.id)) < MOST_FOLLOWERS then
+  follow(job, first)
+  redis.call('HINCRBY', key('counters'), 'coalesced', 1)
+else
+  enqueue(job)
+  if same then
+    redis.call('SET', same, id)
+  end
+end
 return { 'accepted', redis.call('HGETALL', key('job', id)) }

@@ -30,15 +30,16 @@ end
 local overdue = due('due')
 for _, id in ipairs(overdue) do
   local job = read(id)
-  local fields = { reason = job.deadline == '1' and 'deadline' or 'expired' }
-  if job.status == 'queued' then
-    dequeue(job)
-  else
+  local fields = { reason = lapsed(job) }
+  if job.status == 'processing' then
     let_go(job)
     fields.attempts = ended(job, fields.reason)
     redis.call('PUBLISH', key('changes'), id .. ' cancel')
-  end
-  finish(job, 'failed', fields)
+    finish(job, 'failed', fields)
+  elseif job.status == 'queued' then
+    dequeue(job)
+    finish(job, 'failed', fields)
+  end -- else it followed a job before it in this list, and has ended with it
 end
 
 local delayed = due('delayed')
@@ -53,6 +54,7 @@ for _, id in ipairs(retained) do
   local job = read(id)
   redis.call('ZREM', key('retained'), id)
   redis.call('DEL', key('job', id))
+  reindex(job)
   redis.call('ZREM', key('jobs', job.tenant), id)
   if job.group ~= '' then
     redis.call('ZREM', key('group', job.tenant, job.group), id)

@@ -20,6 +20,7 @@ NAMES = st.sampled_from(
     [
         *("question", "images", "messages", "model", "max_new_tokens", "temperature", "top_p"),
         *("priority", "deadline", "group", "metadata", "data", "role", "content", "type", "text"),
+        *("top_k", "seed", "stop", "detail"),
         *("image_url", "url", "webhook", "cache", "previous_job_id", "supersede"),
     ]
 )

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from jobs.job import Outcome, Priority, Status
+from jobs.job import Outcome, Parameters, Priority, Status
 from jobs.ledger import PREFIX, Ledger
 from tests.ledgers import claimed
 from tests.unit.api.conftest import DATA_URI, PNG, QUESTION, Caller, assert_problem, body
@@ -66,7 +66,7 @@ def test_a_queued_job_has_an_estimate_of_its_start_and_finish(api: Caller) -> No
 @pytest.mark.xfail(strict=True, reason="not built yet: admission by deadline")
 def test_a_deadline_that_the_queue_cannot_meet_is_refused_at_once(api: Caller) -> None:
     for _ in range(20):
-        api.submit()
+        api.submit(cache=False)
     assert api.create(deadline="1ms").status_code == 422
 
 
@@ -125,20 +125,25 @@ def test_a_form_and_json_ask_the_same(api: Caller, books: Ledger) -> None:
         "max_new_tokens": 7,
         "temperature": 0.5,
         "top_p": 0.9,
+        "top_k": 40,
+        "seed": 7,
+        "stop": ["\n", "END"],
         "priority": "low",
         "deadline": "5m",
         "group": "ticket-1",
         "metadata": {"a": 1},
+        "cache": False,
     }
-    api("POST", "/v1/jobs", json={**fields, "images": [{"data": DATA_URI}] * 2})
-    form: dict[str, Any] = {**fields, "metadata": json.dumps(fields["metadata"])}
+    api("POST", "/v1/jobs", json={**fields, "images": [{"data": DATA_URI, "detail": "high"}] * 2})
+    form: dict[str, Any] = {**fields, "metadata": json.dumps(fields["metadata"]), "detail": "high"}
     form["image"] = [(io.BytesIO(PNG), "a.png"), (io.BytesIO(PNG), "b.png")]
     response = api("POST", "/v1/jobs", data=form)
     assert response.status_code == 202, response.text
 
     one, two = claimed(books).job, claimed(books).job
     assert one.conversation == two.conversation
-    assert len(one.conversation.images) == 2
+    assert [image.detail for image in one.conversation.images] == ["high", "high"]
+    assert one.parameters == Parameters(7, 0.5, 0.9, top_k=40, seed=7, stop=("\n", "END"))
     assert (one.parameters, one.metadata) == (two.parameters, two.metadata)
     assert (one.priority, one.group) == (two.priority, two.group) == (Priority.LOW, "ticket-1")
     assert one.due_at - one.created_at == two.due_at - two.created_at == 300_000
@@ -159,6 +164,42 @@ def test_a_conversation_keeps_its_turns_and_its_pictures_places(api: Caller, boo
     turns = claimed(books).job.conversation.turns
     assert [turn.role for turn in turns] == ["system", "user", "assistant", "user"]
     assert [isinstance(part, str) for part in turns[1].parts] == [True, False, False]
+
+
+def test_what_a_caller_does_not_set_is_off(api: Caller, books: Ledger) -> None:
+    api.submit()
+    job = claimed(books).job
+    assert job.parameters == Parameters(256, 0.0, 1.0, top_k=0, seed=None, stop=())
+    assert [image.detail for image in job.conversation.images] == ["auto"]
+
+
+@pytest.mark.parametrize(
+    ("stop", "kept"),
+    [("END", ("END",)), (["a", "b"], ("a", "b")), ([], ()), (None, ()), ("x" * 64, ("x" * 64,))],
+    ids=str,
+)
+def test_stop_is_one_text_or_a_list(
+    api: Caller, books: Ledger, stop: Any, kept: tuple[str, ...]
+) -> None:
+    api.submit(stop=stop)
+    assert claimed(books).job.parameters.stop == kept
+
+
+def test_each_picture_has_a_detail_of_its_own(api: Caller, books: Ledger) -> None:
+    api.submit(images=[{"data": DATA_URI, "detail": "high"}, {"data": DATA_URI}])
+    images = claimed(books).job.conversation.images
+    assert [image.detail for image in images] == ["high", "auto"]
+
+
+def test_of_openais_details_low_is_taken_as_auto(api: Caller, books: Ledger) -> None:
+    content = [
+        {"type": "image_url", "image_url": {"url": DATA_URI, **detail}}
+        for detail in ({}, {"detail": "auto"}, {"detail": "low"}, {"detail": "high"})
+    ]
+    messages = [{"role": "user", "content": [*content, {"type": "text", "text": QUESTION}]}]
+    assert api("POST", "/v1/jobs", json={"messages": messages}).status_code == 202
+    images = claimed(books).job.conversation.images
+    assert [image.detail for image in images] == ["auto", "auto", "auto", "high"]
 
 
 def test_messages_may_come_in_a_form_with_the_pictures_inside(api: Caller) -> None:
@@ -218,6 +259,7 @@ def test_the_same_idempotency_key_and_body_give_the_first_answer_again(api: Call
         {"priority": "high"},
         {"deadline": "9m"},
         {"group": "g"},
+        {"cache": False},
         {"metadata": {"a": 1}},
         {"images": [{"data": DATA_URI}] * 2},
     ],

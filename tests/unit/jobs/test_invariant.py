@@ -3,8 +3,8 @@
 Random calls go to the real ledger and to a model of it in plain Python, and must agree.
 """
 
+import json
 from collections import Counter
-from dataclasses import dataclass
 from typing import Any
 
 from hypothesis import Phase, settings
@@ -20,51 +20,27 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from jobs.job import Claim, Outcome, Priority, Reason, Status
+from jobs.job import Claim, Conversation, Outcome, Parameters, Priority, Reason, Status, Turn
 from jobs.ledger import Ledger, Limits
 from tests.ledgers import FAILURE, MODEL, Clock, assert_counts_are_true, draft, events, records
+from tests.unit.jobs.model import Known, Model
 
 LIMITS = Limits(queue_lifetime=1_000_000, retention=10**9, lease=20_000, crashes=3, attempts=3)
 TENANTS = ("a", "b", "c")
 WORKERS = ("w1", "w2", "w3")
-
-
-@dataclass
-class Known:
-    """What the model knows of a job."""
-
-    tenant: str
-    priority: Priority
-    number: int
-    due: int
-    deadline: bool
-    status: Status = Status.QUEUED
-    reason: Reason | None = None
-    fence: int = 0
-    worker: str = ""
-    lease: int = 0
-    ready: int = 0
-    tries: int = 0
-    crashes: int = 0
-    unwanted: bool = False
-    commits: int = 0
-
-    def end(self, status: Status, reason: Reason | None) -> None:
-        """Note the end of the job."""
-        assert not self.status.is_terminal
-        self.status, self.reason = status, reason
-        self.commits += 1
-
-    def lapse(self) -> None:
-        """Note that the job's time was over."""
-        self.end(Status.FAILED, Reason.DEADLINE if self.deadline else Reason.EXPIRED)
-
-    def go_back(self, ready: int) -> None:
-        """Note that the job waits again, or ends where it is not wanted any more."""
-        if self.unwanted:
-            self.end(Status.CANCELED, Reason.CANCELED)
-        else:
-            self.status, self.ready = Status.QUEUED, ready
+WORK: dict[str, Any] = {
+    "of its own": {},
+    "repeatable": {"parameters": Parameters()},
+    "sampled": {"parameters": Parameters(temperature=0.7)},
+}
+SAME = Conversation((Turn("user", ("What is the error code?",)),))
+ENDS = [
+    (Status.SUCCEEDED, None),
+    (Status.SUCCEEDED, None),
+    (Status.FAILED, Reason.ERROR),
+    (Status.FAILED, Reason.REFUSED),
+    (Status.FAILED, Reason.DEADLINE),
+]
 
 
 class Life(RuleBasedStateMachine):
@@ -77,7 +53,8 @@ class Life(RuleBasedStateMachine):
         self.client = client
         self.clock = Clock()
         self.ledger = Ledger(client, LIMITS, clock=self.clock)
-        self.jobs: dict[str, Known] = {}
+        self.model = Model()
+        self.jobs = self.model.jobs
 
     @initialize()
     def begin(self) -> None:
@@ -88,18 +65,36 @@ class Life(RuleBasedStateMachine):
         tenant=st.sampled_from(TENANTS),
         priority=st.sampled_from(Priority),
         deadline_ms=st.sampled_from([None, None, None, 90_000]),
+        work=st.sampled_from([*WORK, "repeatable", "sampled"]),
+        cache=st.sampled_from([True, True, True, False]),
         count=st.integers(1, 2),
     )
-    def submit(self, tenant: str, priority: Priority, deadline_ms: int | None, count: int) -> None:
+    def submit(
+        self,
+        tenant: str,
+        priority: Priority,
+        deadline_ms: int | None,
+        work: str,
+        cache: bool,
+        count: int,
+    ) -> None:
         """Accept some jobs."""
+        fields = {**WORK[work], "conversation": SAME} if WORK[work] else {}
+        shared = (tenant, work) if fields and cache else None
         for _ in range(count):
             number = len(self.jobs)
             asked = draft(
-                tenant, id=f"job_{number:032x}", priority=priority, deadline_ms=deadline_ms
+                tenant,
+                id=f"job_{number:032x}",
+                priority=priority,
+                deadline_ms=deadline_ms,
+                cache=cache,
+                **fields,
             )
             self.ledger.submit(asked)
             due = self.clock.now + (deadline_ms or LIMITS.queue_lifetime)
-            self.jobs[asked.id] = Known(tenant, priority, number, due, deadline_ms is not None)
+            timed = deadline_ms is not None
+            self.model.accept(Known(asked.id, tenant, priority, number, due, timed, shared))
 
     @rule(target=claims, worker=st.sampled_from(WORKERS), count=st.integers(1, 3))
     def claim(self, worker: str, count: int) -> Any:
@@ -115,14 +110,13 @@ class Life(RuleBasedStateMachine):
             got.append(claim)
         return multiple(*got)
 
-    @rule(claim=claims, good=st.booleans())
-    def finish(self, claim: Claim, good: bool) -> None:
+    @rule(claim=claims, end=st.sampled_from(ENDS))
+    def finish(self, claim: Claim, end: tuple[Status, Reason | None]) -> None:
         """End a job, or try to with a token that is worth nothing any more."""
-        status, reason = (Status.SUCCEEDED, None) if good else (Status.FAILED, Reason.ERROR)
-        done = self.ledger.finish(claim, Outcome(status, reason))
+        done = self.ledger.finish(claim, Outcome(*end, answer={"by": claim.job.id}))
         assert done == self._holds(claim)
         if done:
-            self._job(claim).end(status, reason)
+            self.model.end(self._job(claim), *end, self.clock.now)
 
     @rule(claim=claims, way=st.sampled_from(["stopped", "handed back", "retried"]))
     def cancel_running(self, claim: Claim, way: str) -> None:
@@ -134,7 +128,7 @@ class Life(RuleBasedStateMachine):
         job.unwanted = True
         if way == "stopped":
             assert self.ledger.finish(claim, Outcome(Status.CANCELED, Reason.CANCELED))
-            job.end(Status.CANCELED, Reason.CANCELED)
+            self.model.end(job, Status.CANCELED, Reason.CANCELED, self.clock.now)
         elif way == "handed back":
             self.hand_back(claim)
         else:
@@ -147,7 +141,7 @@ class Life(RuleBasedStateMachine):
         assert done == self._holds(claim)
         if done:
             self._job(claim).tries -= 1
-            self._job(claim).go_back(0)
+            self.model.go_back(self._job(claim), 0, self.clock.now)
 
     @rule(claim=claims, wait_ms=st.sampled_from([0, 1_000, 30_000]))
     def retry(self, claim: Claim, wait_ms: int) -> None:
@@ -158,9 +152,10 @@ class Life(RuleBasedStateMachine):
             return
         job = self._job(claim)
         if job.tries >= LIMITS.attempts:
-            job.end(Status.FAILED, Reason.ERROR)
+            self.model.end(job, Status.FAILED, Reason.ERROR, self.clock.now)
         else:
-            job.go_back(self.clock.now + wait_ms if wait_ms else 0)
+            ready = self.clock.now + wait_ms if wait_ms else 0
+            self.model.go_back(job, ready, self.clock.now)
 
     @rule(claim=claims, worker=st.sampled_from(WORKERS))
     def lose(self, claim: Claim, worker: str) -> None:
@@ -174,7 +169,7 @@ class Life(RuleBasedStateMachine):
     @rule(worker=st.sampled_from(WORKERS))
     def renew(self, worker: str) -> None:
         """Renew all that a worker holds, and one job that it does not."""
-        held = {i: j for i, j in self.jobs.items() if self._is_held(j) and j.worker == worker}
+        held = {job.id: job for job in self.model.held_by(worker)}
         claims = {job_id: job.fence for job_id, job in held.items()}
         renewal = self.ledger.renew(worker, MODEL, {}, {**claims, "job_of_the_past": 1})
         assert renewal.lost == {"job_of_the_past"}
@@ -185,7 +180,7 @@ class Life(RuleBasedStateMachine):
     @rule(pick=st.randoms(use_true_random=False), mine=st.integers(0, 3))
     def cancel(self, pick: Any, mine: int) -> None:
         """Cancel a job, most often one that is open and one's own."""
-        open_jobs = [i for i, job in self.jobs.items() if not job.status.is_terminal]
+        open_jobs = [job_id for job_id, job in self.jobs.items() if job.is_open]
         if not self.jobs:
             return
         job_id = pick.choice(open_jobs or sorted(self.jobs))
@@ -195,7 +190,7 @@ class Life(RuleBasedStateMachine):
             return
         assert self.ledger.cancel(job.tenant, job_id) is not None
         if job.status is Status.QUEUED:
-            job.end(Status.CANCELED, Reason.CANCELED)
+            self.model.end(job, Status.CANCELED, Reason.CANCELED, self.clock.now)
         elif job.status is Status.PROCESSING:
             job.unwanted = True
 
@@ -204,7 +199,7 @@ class Life(RuleBasedStateMachine):
         """Let time pass."""
         self.clock.forward(milliseconds)
 
-    @precondition(lambda self: any(map(self._is_held, self.jobs.values())))
+    @precondition(lambda self: any(job.is_held for job in self.jobs.values()))
     @rule()
     def crash(self) -> None:
         """Let every lease run out."""
@@ -222,15 +217,16 @@ class Life(RuleBasedStateMachine):
         self.ledger.sweep()
         now = self.clock.now
         for job in self.jobs.values():
-            if job.status is Status.PROCESSING and job.lease <= now:
+            if job.is_held and job.lease <= now:
                 job.crashes += 1
                 if not job.unwanted and job.crashes >= LIMITS.crashes:
-                    job.end(Status.FAILED, Reason.POISON)
+                    self.model.end(job, Status.FAILED, Reason.POISON, now)
                 else:
                     job.tries -= 1
-                    job.go_back(0)
-            if not job.status.is_terminal and job.due <= now:
-                job.lapse()
+                    self.model.go_back(job, 0, now)
+        for job in self.jobs.values():
+            if job.is_open and job.due <= now:
+                self.model.lapse(job, now)
             if job.status is Status.QUEUED and job.ready <= now:
                 job.ready = 0
 
@@ -239,9 +235,22 @@ class Life(RuleBasedStateMachine):
         """No job is lost, ended twice or elsewhere than it should be, and every count is true."""
         found = records(self.client)
         assert {
-            job_id: (record["status"], record.get("reason") or None)
+            job_id: (
+                record["status"],
+                record.get("reason") or None,
+                record["class"],
+                record.get("deduplicated_from") or None,
+            )
             for job_id, record in found.items()
-        } == {job_id: (job.status, job.reason) for job_id, job in self.jobs.items()}
+        } == {
+            job_id: (job.status, job.reason, job.priority, job.source and job.source.id)
+            for job_id, job in self.jobs.items()
+        }
+        for record in found.values():
+            if record["status"] == Status.SUCCEEDED:
+                doer = record.get("deduplicated_from") or record["id"]
+                assert json.loads(record["answer"]) == {"by": doer}
+        assert self.ledger.counters() == self.model.counters
         assert_counts_are_true(self.client, self.ledger)
 
     def teardown(self) -> None:
@@ -258,23 +267,13 @@ class Life(RuleBasedStateMachine):
 
     def _holds(self, claim: Claim) -> bool:
         job = self._job(claim)
-        return self._is_held(job) and job.fence == claim.fence
-
-    def _is_held(self, job: Known) -> bool:
-        return job.status is Status.PROCESSING
-
-    def _claimable(self) -> list[Known]:
-        return [
-            job
-            for job in self.jobs.values()
-            if job.status is Status.QUEUED and not job.ready and job.due > self.clock.now
-        ]
+        return job.is_held and job.fence == claim.fence
 
     def _note_claim(self, claim: Claim, worker: str) -> None:
         job = self._job(claim)
-        waiting = self._claimable()
+        waiting = self.model.claimable(self.clock.now)
         assert job in waiting
-        held = [j for j in self.jobs.values() if self._is_held(j) and j.worker == worker]
+        held = self.model.held_by(worker)
         assert not any(j.crashes for j in held), "something runs beside a suspect"
         if job.crashes:
             assert not held, "a suspect runs beside something"
@@ -295,13 +294,13 @@ class Life(RuleBasedStateMachine):
             if job.status is Status.QUEUED and job.due <= self.clock.now:
                 found = self.ledger.get(job.tenant, job_id)
                 if found and found.status is Status.FAILED:
-                    job.lapse()
+                    self.model.lapse(job, self.clock.now)
 
     def _assert_nothing_for(self, worker: str) -> None:
         """Hold it to reasons: nothing waits, or a suspect is about and must run alone."""
-        held = [j for j in self.jobs.values() if self._is_held(j)]
-        waiting = self._claimable()
-        suspects = [j for j in self.jobs.values() if j.crashes and not j.status.is_terminal]
+        held = [j for j in self.jobs.values() if j.is_held]
+        waiting = self.model.claimable(self.clock.now)
+        suspects = [j for j in self.jobs.values() if j.crashes and j.is_open]
         lapsed = any(
             j.status is Status.QUEUED and j.due <= self.clock.now for j in self.jobs.values()
         )
