@@ -5,10 +5,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help demo test check bench up clean
+.PHONY: help demo test check bench bench-queue up clean
 
 help:  ## this list
-	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' Makefile
+	@sed -n 's/^\([a-z-]*\):.*## /make \1\t/p' Makefile
 
 demo: $(STAMP)  ## answer the bundled pictures through the whole system
 	@$(BIN)/llava-jobs demo
@@ -22,8 +22,11 @@ check: $(STAMP)  ## style, types and the directions of imports
 	@$(BIN)/mypy
 	@$(BIN)/pytest -q tests/unit/test_imports.py
 
-bench: $(STAMP)  ## jobs per second against the plain script
+bench: $(STAMP)  ## jobs per second and latency against the plain script and others; minutes
 	@$(BIN)/python -m bench
+
+bench-queue: $(STAMP)  ## the ledger from a thousand to a million queued jobs; minutes
+	@$(BIN)/python -m bench queue
 
 up: $(STAMP)  ## store, API and one worker until Ctrl-C
 	@$(BIN)/llava-jobs up

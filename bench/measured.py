@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from statistics import quantiles
+
+from bench.workload import Question
 
 
 @dataclass(frozen=True)
 class Measured:
-    """One way of answering all questions: seconds in all, seconds each, and the answers."""
+    """One way of answering all questions: seconds in all, seconds each, and the answers.
+
+    `stages` are, where the way tells them, milliseconds of each job by stage; `cpu` is processor
+    seconds in all by role of process.
+    """
 
     name: str
     seconds: float
     latencies: list[float]
     answers: list[str]
+    stages: Sequence[Mapping[str, float]] = ()
+    cpu: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def jobs_per_second(self) -> float:
@@ -22,4 +31,15 @@ class Measured:
 
     def latency_ms(self, percent: int) -> float:
         """The latency that ``percent`` per cent of the questions stayed under, in milliseconds."""
+        if len(self.latencies) < 2:
+            return 1000 * self.latencies[0]
         return 1000 * quantiles(self.latencies, n=100, method="inclusive")[percent - 1]
+
+    def cpu_ms(self, role: str) -> float:
+        """Processor milliseconds that a job cost the processes of a role."""
+        return 1000 * self.cpu.get(role, 0.0) / len(self.answers)
+
+
+Done = Callable[[], object]
+Run = Callable[[Sequence[Question], int, Done], Measured]
+"""Answers questions with so many in flight at most; the last argument is called after each."""

@@ -1,129 +1,242 @@
-"""The table of a measurement, in the terminal and under bench/results/."""
+"""The tables, the data and the chart of the throughput measurement."""
 
 from __future__ import annotations
 
-import json
-import os
-import platform
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from importlib.metadata import version
-from pathlib import Path
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import median
+from typing import Any
 
-import matplotlib as mpl
 from matplotlib.figure import Figure
 
+from bench.ceilings import Ceilings
 from bench.measured import Measured
-from llava_jobs.tables import print_table
+from bench.results import Results, Table
+from bench.system import NAME as SYSTEM
+from bench.system import REST
 
-RESULTS = Path(__file__).parent / "results"
-HEAD = ("", "jobs/s", "ratio", "p50 ms", "p95 ms", "same answers")
+STAGES = ("queue", "preprocess", "vision", "generate", REST)
+COLOURS = ("#c4c8ce", "#9aa1ab", "#6b7480", "#f59e0b", "#2563eb")
+_LIMIT = "#dc2626"
 
 
 @dataclass(frozen=True)
-class Report:
-    """Ways of answering the same questions; the first is what the others are compared with."""
+class Compared:
+    """Ways of answering the same questions; the first is what the others are compared with.
 
-    title: str
+    `limit` is the most jobs a second that the machine's ceilings allow, where it was counted.
+    """
+
     workload: str
-    command: str
-    measured: Sequence[Measured]
-
-    def rows(self) -> list[tuple[str, ...]]:
-        """Return the table, head first."""
-        base = self.measured[0]
-        head: list[tuple[str, ...]] = [HEAD]
-        return head + [
-            (
-                found.name,
-                f"{found.jobs_per_second:.2f}",
-                f"{found.jobs_per_second / base.jobs_per_second:.2f}",
-                f"{found.latency_ms(50):.0f}",
-                f"{found.latency_ms(95):.0f}",
-                f"{self.same(found)} of {len(base.answers)}",
-            )
-            for found in self.measured
-        ]
+    description: str
+    limit: float | None
+    measured: list[Measured] = field(default_factory=list)
 
     def same(self, found: Measured) -> int:
-        """How many answers equal those of the first way."""
-        return sum(a == b for a, b in zip(found.answers, self.measured[0].answers, strict=True))
+        """How many answers equal those of the first way to the same questions."""
+        known = self.measured[0].answers
+        return sum(a == b for a, b in zip(found.answers, known, strict=False))
 
-    def show(self, say: Callable[[str], object]) -> None:
-        """Print the table and what it was measured on."""
-        say(f"{self.title}: {self.workload}")
-        say(machine())
-        print_table(self.rows(), say)
+    @property
+    def equal(self) -> bool:
+        """Whether every way gave the answers of the first."""
+        return all(self.same(found) == len(found.answers) for found in self.measured)
 
-    def write(self, name: str) -> list[Path]:
-        """Write the table as JSON, Markdown and a plot, and return their paths."""
-        RESULTS.mkdir(exist_ok=True)
-        paths = [RESULTS / f"{name}.{ending}" for ending in ("json", "md", "svg")]
-        paths[0].write_text(json.dumps(self._data(), indent=1) + "\n")
-        paths[1].write_text(self._markdown())
-        self._plot().savefig(paths[2])
-        return paths
+    def ratio(self, found: Measured) -> float:
+        """Jobs a second as a multiple of the first way's."""
+        return found.jobs_per_second / self.measured[0].jobs_per_second
 
-    def _data(self) -> dict[str, object]:
+    def data(self) -> dict[str, Any]:
+        """Return everything measured, as JSON data."""
         return {
-            "title": self.title,
             "workload": self.workload,
-            "command": self.command,
-            "machine": machine(),
-            "date": datetime.now(UTC).date().isoformat(),
-            "rows": [dict(zip(HEAD, row, strict=True)) for row in self.rows()[1:]],
+            "description": self.description,
+            "limit_jobs_per_s": self.limit,
+            "ways": [
+                {
+                    "name": found.name,
+                    "jobs": len(found.answers),
+                    "jobs_per_s": found.jobs_per_second,
+                    "ratio": self.ratio(found),
+                    "share_of_limit": self.limit and found.jobs_per_second / self.limit,
+                    "p50_ms": found.latency_ms(50),
+                    "p95_ms": found.latency_ms(95),
+                    "same_answers": self.same(found),
+                    "stages_ms": medians(found),
+                    "cpu_ms": {role: found.cpu_ms(role) for role in found.cpu},
+                }
+                for found in self.measured
+            ],
         }
 
-    def _markdown(self) -> str:
-        lines = [f"| {' | '.join(row)} |" for row in self.rows()]
-        lines.insert(1, "|" + "---|" * len(HEAD))
-        day = datetime.now(UTC).date().isoformat()
-        head = f"# {self.title}\n\n{self.workload}. {machine()}. {day}, `{self.command}`.\n\n"
-        return head + "\n".join(lines) + "\n"
 
-    def _plot(self) -> Figure:
-        with mpl.rc_context({"svg.hashsalt": "llava-jobs"}):
-            figure = Figure(figsize=(7, 1 + 0.5 * len(self.measured)), layout="constrained")
-            axes = figure.add_subplot()
-            bars = axes.barh(
-                [found.name for found in self.measured],
-                [found.jobs_per_second for found in self.measured],
-                color=["#8a8f98"] + ["#2563eb"] * (len(self.measured) - 1),
-            )
-            axes.bar_label(bars, fmt="%.1f", padding=3)
-            axes.invert_yaxis()
-            axes.margins(x=0.12)
-            axes.set_xlabel("jobs per second")
-            axes.set_title(self.title)
-            axes.spines[["top", "right"]].set_visible(False)
-        return figure
+@dataclass(frozen=True)
+class Around:
+    """Processor milliseconds a job, with a model: the system's processes, and the engine alone."""
+
+    model: str
+    system: Measured
+    engine: Measured
+
+    @property
+    def milliseconds(self) -> float:
+        """What the system around the engine takes: HTTP, ledger and Celery."""
+        roles = ("api", "store", "worker")
+        return sum(map(self.system.cpu_ms, roles)) - self.engine.cpu_ms("engine")
+
+    def row(self) -> tuple[str, ...]:
+        """Return the row of the table."""
+        roles = ("api", "store", "worker")
+        parts = [*map(self.system.cpu_ms, roles), self.engine.cpu_ms("engine"), self.milliseconds]
+        return (
+            self.model,
+            *(f"{part:.1f}" for part in parts),
+            f"{self.system.cpu_ms('client'):.1f}",
+        )
 
 
-def machine() -> str:
-    """Return one line that says what was measured on, and with which versions."""
-    versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "transformers", "celery"))
-    return (
-        f"{os.cpu_count()} cores ({platform.machine()}, {_processor()}), {_device()}; "
-        f"Python {platform.python_version()}, {versions}"
+def results(
+    command: str, ceilings: Ceilings, compared: Sequence[Compared], around: Sequence[Around]
+) -> Results:
+    """Put the measurement's tables, data and chart together."""
+    return Results(
+        "throughput",
+        "Jobs per second and latency",
+        command,
+        [
+            Table("Throughput", throughput_rows(compared), _note(ceilings)),
+            Table(
+                "Where each millisecond of a job goes",
+                stage_rows(compared),
+                f"Medians of {SYSTEM}. The rest is HTTP, ledger, hint and the wait for a place in "
+                "the batch.",
+            ),
+            Table(
+                "Processor time",
+                [_AROUND_HEAD, *(found.row() for found in around)],
+                "Milliseconds of processor time a job. Around the engine is all but the client "
+                "less the engine alone, which answered the same questions in its own process.",
+            ),
+        ],
+        {
+            "ceilings": vars(ceilings),
+            "workloads": [found.data() for found in compared],
+            "cpu": [
+                {
+                    "model": found.model,
+                    "around_engine_ms": found.milliseconds,
+                    "engine_ms": found.engine.cpu_ms("engine"),
+                    "system_ms": {role: found.system.cpu_ms(role) for role in found.system.cpu},
+                }
+                for found in around
+            ],
+        },
+        lambda: chart([found for found in compared if found.limit]),
     )
 
 
-def _processor() -> str:
-    for line in _cpuinfo():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.processor() or "unknown processor"
+_AROUND_HEAD = ("model", "API", "store", "worker", "engine alone", "around the engine", "client")
 
 
-def _cpuinfo() -> list[str]:
-    try:
-        return Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return []
+def throughput_rows(compared: Iterable[Compared]) -> list[tuple[str, ...]]:
+    """Return the rows of the first table, head first."""
+    rows: list[tuple[str, ...]] = [
+        ("workload", "way", "jobs/s", "ratio", "of limit", "p50 ms", "p95 ms", "same answers")
+    ]
+    for group in compared:
+        for number, found in enumerate(group.measured):
+            share = f"{found.jobs_per_second / group.limit:.0%}" if group.limit else ""
+            rows.append(
+                (
+                    "" if number else group.workload,
+                    found.name,
+                    f"{found.jobs_per_second:.2f}",
+                    f"{group.ratio(found):.2f}",
+                    share,
+                    f"{found.latency_ms(50):,.0f}",
+                    f"{found.latency_ms(95):,.0f}",
+                    f"{group.same(found)} of {len(found.answers)}",
+                )
+            )
+    return rows
 
 
-def _device() -> str:
-    import torch
+def stage_rows(compared: Iterable[Compared]) -> list[tuple[str, ...]]:
+    """Return the rows of the second table, head first."""
+    rows: list[tuple[str, ...]] = [("workload", *(f"{stage} ms" for stage in STAGES), "p50 ms")]
+    for group in compared:
+        for found in group.measured:
+            parts = medians(found)
+            if parts:
+                cells = [f"{parts.get(stage, 0.0):,.1f}" for stage in STAGES]
+                rows.append((group.workload, *cells, f"{found.latency_ms(50):,.0f}"))
+    return rows
 
-    return torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
+
+def medians(found: Measured) -> dict[str, float]:
+    """Return the median milliseconds of each stage that a way tells of."""
+    names: Mapping[str, float] = found.stages[0] if found.stages else {}
+    return {name: median(job[name] for job in found.stages) for name in names}
+
+
+def chart(compared: Sequence[Compared]) -> Figure:
+    """Draw jobs a second as multiples of the first way's, a group of bars for each workload."""
+    ways = [found.name for found in max(compared, key=lambda group: len(group.measured)).measured]
+    colours = dict(zip(ways, COLOURS, strict=False))
+    bars = sum(len(group.measured) + 1 for group in compared)
+    figure = Figure(figsize=(8.5, 1.4 + 0.22 * bars), layout="constrained")
+    axes = figure.add_subplot()
+    place, ticks = 0, []
+    for group in compared:
+        for number, found in enumerate(group.measured):
+            _bar(axes, group, found, place + number, colours[found.name])
+        last = place + len(group.measured) - 1
+        if group.limit:
+            most = group.limit / group.measured[0].jobs_per_second
+            axes.vlines(most, place - 0.5, last + 0.5, color=_LIMIT, linewidth=1.5, zorder=1)
+        ticks.append(((place + last) / 2, group.workload))
+        place = last + 2
+    axes.set_yticks([middle for middle, _ in ticks], [name for _, name in ticks])
+    _dress(axes, place, colours)
+    return figure
+
+
+def _bar(axes: Any, group: Compared, found: Measured, place: int, colour: str) -> None:
+    ratio = group.ratio(found)
+    axes.barh(place, ratio, 0.88, color=colour, zorder=2)
+    axes.annotate(
+        f"{ratio:.1f}×  {found.jobs_per_second:.2f}/s",
+        (ratio, place),
+        (4, 0),
+        textcoords="offset points",
+        va="center",
+        fontsize=8,
+        fontweight="bold" if found.name == SYSTEM else "normal",
+        bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.6},
+        zorder=3,
+    )
+
+
+def _dress(axes: Any, places: int, colours: Mapping[str, str]) -> None:
+    swatches = [axes.barh(0, 0, color=colour, label=name) for name, colour in colours.items()]
+    limit = axes.plot([], [], color=_LIMIT, linewidth=1.5, label="this machine's limit")
+    axes.figure.legend(
+        handles=[*swatches, *limit], loc="outside lower center", ncols=6, frameon=False, fontsize=8
+    )
+    axes.set_title("The same questions, the same answers, the same machine", fontsize=11)
+    axes.set_xscale("log")
+    axes.set_ylim(places - 1, -1)
+    axes.set_xticks([1, 2, 5, 10, 20, 50], minor=False)
+    axes.set_xticks([], minor=True)
+    axes.set_xlim(0.5, max(40, 1.6 * axes.get_xlim()[1]))
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}×")
+    axes.set_xlabel("jobs per second as a multiple of the plain script's (log scale)")
+    axes.tick_params(axis="y", length=0)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+
+
+def _note(ceilings: Ceilings) -> str:
+    return (
+        f"The limit is what {ceilings}, measured just before, allow for the arithmetic and the "
+        "traffic that the jobs cannot do without."
+    )

@@ -1,0 +1,84 @@
+"""Processes that a measurement starts, how many cores they share, and what time they take."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import torch
+
+from llava_jobs.child import Child
+
+_LONGEST_START_S = 300
+
+
+def share_cores() -> int:
+    """Give torch in this process and in those it starts all cores, and return their number.
+
+    `OMP_NUM_THREADS` says so where fewer are meant.
+    """
+    cores = int(os.environ.setdefault("OMP_NUM_THREADS", str(len(os.sched_getaffinity(0)))))
+    torch.set_num_threads(cores)
+    return cores
+
+
+@contextmanager
+def server(
+    module: list[str], env: Mapping[str, str], log: Path, answers: Callable[[], bool]
+) -> Iterator[Child]:
+    """A process `python -m MODULE ...` from the moment it answers until it is stopped.
+
+    Raises RuntimeError with its last words where it ends before.
+    """
+    child = Child(log.stem, [sys.executable, "-m", *module], env, log)
+    child.start()
+    try:
+        give_up = time.monotonic() + _LONGEST_START_S
+        while not answers():
+            if child.exit_status() is not None or time.monotonic() > give_up:
+                raise RuntimeError(f"{child.name} did not start: {child.last_words()}")
+            time.sleep(0.2)
+        yield child
+    finally:
+        child.terminate()
+        child.join(20)
+
+
+def cpu_seconds(root: psutil.Process) -> float:
+    """Processor seconds that a process and its descendants have taken so far."""
+    total = 0.0
+    for process in (root, *root.children(recursive=True)):
+        try:
+            times = process.cpu_times()
+        except psutil.NoSuchProcess:
+            continue
+        total += times.user + times.system
+    return total
+
+
+def cpu_by_role(roles: Mapping[str, str]) -> dict[str, float]:
+    """Processor seconds of this process's children, each counted for the first role whose word is
+    in its command, and of this process itself as `client`."""
+    totals = dict.fromkeys(roles, 0.0)
+    for child in psutil.Process().children():
+        command = " ".join(child.cmdline())
+        role = next((role for role, word in roles.items() if word in command), None)
+        if role:
+            totals[role] += cpu_seconds(child)
+    own = psutil.Process().cpu_times()
+    return {**totals, "client": own.user + own.system}
+
+
+def git_commit() -> str:
+    """Return the commit that is measured; empty where there is no repository."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return ""

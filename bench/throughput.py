@@ -1,0 +1,158 @@
+"""The throughput measurement: every way answers the same workloads, one way after another."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from tqdm import tqdm
+
+from bench import celery_plain, litserve_peer, plain, static, system
+from bench.ceilings import Ceilings, measure
+from bench.cost import Limit
+from bench.engine_alone import engine_alone
+from bench.measured import Measured, Run
+from bench.model import write_model
+from bench.processes import share_cores
+from bench.report import Around, Compared
+from bench.shape import SMALL, Shape
+from bench.workload import (
+    ONE_AT_A_TIME,
+    WORKLOADS,
+    Question,
+    Workload,
+    arriving,
+    different_pictures,
+)
+from demo.model import WEIGHTS
+
+SATURATION = 10
+"""Questions that arrive at random do so at so many times the rate of the plain script."""
+DEMO_TOKENS = 32
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much is asked: questions of a whole workload, how many in flight, the seed, and by what
+    the answers' lengths are divided."""
+
+    count: int
+    in_flight: int
+    seed: int
+    shorter: int = 1
+    workloads: Sequence[Workload] = WORKLOADS
+    shape: Shape = SMALL
+
+
+@dataclass(frozen=True)
+class Way:
+    """A way of answering; `share` of the questions, where one after another takes too long."""
+
+    name: str
+    start: Callable[[Path, int], AbstractContextManager[Run]]
+    share: float = 1.0
+
+
+WAYS = (
+    Way(plain.NAME, lambda model, _: plain.plain(model)),
+    Way(celery_plain.NAME, lambda model, _: celery_plain.celery_plain(model), 0.25),
+    Way(static.NAME, lambda model, _: static.static(model)),
+    Way(litserve_peer.NAME, litserve_peer.litserve),
+    Way(system.NAME, system.system),
+)
+
+
+@dataclass
+class _Asked:
+    """A workload's questions and what has been measured with them."""
+
+    workload: Workload
+    questions: list[Question]
+    compared: Compared
+
+
+def measure_all(plan: Plan) -> tuple[Ceilings, list[Compared], list[Around]]:
+    """Measure everything; progress is shown on standard error."""
+    share_cores()
+    model = model_folder(plan.shape)
+    ceilings = measure()
+    limit = Limit(model, ceilings)
+    asked = [_ask(workload, plan, limit) for workload in plan.workloads]
+    single = _ask(ONE_AT_A_TIME, plan, limit, in_flight=1)
+    for way in WAYS:
+        with _warm(way, model, plan) as run:
+            for one in asked:
+                _measure(way, run, one, plan)
+            if way.name in (plain.NAME, system.NAME):
+                found = _with_bar(way.name, run, single.questions, 1)
+                single.compared.measured.append(found)
+    compared = [one.compared for one in asked]
+    alone = engine_alone(model, asked[0].questions, plan.in_flight)
+    around = [Around("56 M parameters", compared[0].measured[-1], alone)]
+    demo, beside = _demo(plan)
+    return ceilings, [*compared, single.compared, demo], [*around, beside]
+
+
+def model_folder(shape: Shape) -> Path:
+    """Return the folder of a shape's checkpoint, which is written at its first use."""
+    digest = hashlib.sha256(repr(shape).encode()).hexdigest()[:8]
+    return write_model(Path(tempfile.gettempdir()) / "llava-jobs-bench" / f"model-{digest}", shape)
+
+
+def _ask(workload: Workload, plan: Plan, limit: Limit, in_flight: int | None = None) -> _Asked:
+    questions = [
+        replace(question, max_new_tokens=max(1, question.max_new_tokens // plan.shorter))
+        for question in workload.questions(plan.count, plan.seed)
+    ]
+    most = limit.jobs_per_second(questions, in_flight or plan.in_flight)
+    return _Asked(workload, questions, Compared(workload.name, workload.description, most))
+
+
+@contextmanager
+def _warm(way: Way, model: Path, plan: Plan) -> Iterator[Run]:
+    """Start a way and ask about other pictures first, so that nothing is paid for once later."""
+    questions = different_pictures(plan.in_flight, plan.seed + 4)
+    with way.start(model, plan.in_flight) as run:
+        _with_bar(
+            f"{way.name}, warm-up",
+            run,
+            [replace(question, max_new_tokens=2) for question in questions],
+            plan.in_flight,
+        )
+        yield run
+
+
+def _measure(way: Way, run: Run, asked: _Asked, plan: Plan) -> None:
+    measured = asked.compared.measured
+    if asked.workload.arriving and not measured:
+        # The first way answers one after another, so a first look at a few gives its rate.
+        rate = SATURATION * run(asked.questions[:4], 1, lambda: None).jobs_per_second
+        asked.questions = arriving(asked.questions, rate, plan.seed)
+    some = asked.questions[: max(2, round(way.share * len(asked.questions)))]
+    name = f"{way.name}, {asked.workload.name}"
+    measured.append(_with_bar(name, run, some, plan.in_flight))
+
+
+def _with_bar(name: str, run: Run, questions: Sequence[Question], in_flight: int) -> Measured:
+    with tqdm(total=len(questions), desc=name, unit="job", leave=False) as bar:
+        return run(questions, in_flight, bar.update)
+
+
+def _demo(plan: Plan) -> tuple[Compared, Around]:
+    """Measure the demo model, too small for batching to win much: what is around it shows."""
+    workload = replace(WORKLOADS[0], name="demo model")
+    questions = [
+        replace(question, max_new_tokens=DEMO_TOKENS)
+        for question in workload.questions(plan.count, plan.seed + 3)
+    ]
+    compared = Compared(workload.name, "the bundled model, different pictures", None)
+    for way in (way for way in WAYS if way.name != celery_plain.NAME):
+        with _warm(way, WEIGHTS, plan) as run:
+            name = f"{way.name}, demo model"
+            compared.measured.append(_with_bar(name, run, questions, plan.in_flight))
+    alone = engine_alone(WEIGHTS, questions, plan.in_flight)
+    return compared, Around("demo model", compared.measured[-1], alone)
