@@ -52,17 +52,9 @@ def run_system(
 ) -> Measured:
     """Answer the questions with ``in_flight`` of them under way; latency is from POST to answer."""
 
-<<<<<<< HEAD
-    def answer(question: Question) -> tuple[str, float]:
-        began = time.perf_counter()
-        job = client.submit(
-            question.picture, question.text, max_new_tokens=str(max_new_tokens), cache="false"
-        )
-=======
     def answer(question: Question) -> dict[str, Any]:
         tokens = str(question.max_new_tokens)
-        job = client.submit(question.picture, question.text, max_new_tokens=tokens)
->>>>>>> ee58856ab2e99b95b3814f2d6aaa65cfee4e433d
+        job = client.submit(question.picture, question.text, max_new_tokens=tokens, cache="false")
         job = client.wait(job["id"])
         if job["status"] != "succeeded":
             raise JobFailed(job)

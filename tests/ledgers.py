@@ -4,7 +4,8 @@ from collections import Counter
 from itertools import count
 from typing import Any
 
-from jobs.job import Claim, Conversation, Draft, ImagePart, Job, Outcome, Parameters, Status, Turn
+from jobs.conversation import Conversation, ImagePart, Turn
+from jobs.job import Claim, Draft, Job, Outcome, Parameters, Status
 from jobs.ledger import PREFIX, Ledger
 
 MODEL = "demo"

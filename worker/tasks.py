@@ -10,9 +10,10 @@ from typing import Protocol
 
 import structlog
 
+from jobs.conversation import ImagePart
 from jobs.errors import JobsError, StoreUnavailable, as_data
 from jobs.image_store import ImageStore
-from jobs.job import Claim, ImagePart, Job, Outcome, Reason, Status
+from jobs.job import Claim, Job, Outcome, Reason, Status
 from jobs.ledger import Ledger
 from worker.engine import (
     EngineError,

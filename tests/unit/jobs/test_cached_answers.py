@@ -4,9 +4,10 @@ from typing import Any
 
 import pytest
 
+from jobs.conversation import Conversation, ImagePart, Turn
 from jobs.errors import ImageExpired
 from jobs.image_store import ImageStore
-from jobs.job import Conversation, ImagePart, Job, Outcome, Parameters, Reason, Status, Turn
+from jobs.job import Job, Outcome, Parameters, Reason, Status
 from jobs.ledger import PREFIX, Ledger, Limits
 from tests.conftest import NewLedger
 from tests.eventually import eventually

@@ -6,19 +6,10 @@ from typing import Any
 
 import pytest
 
+from jobs.conversation import Conversation, ImagePart, Turn
 from jobs.errors import LedgerFull, TenantQueueFull
 from jobs.image_store import ImageStore
-from jobs.job import (
-    Conversation,
-    ImagePart,
-    Job,
-    Outcome,
-    Parameters,
-    Priority,
-    Reason,
-    Status,
-    Turn,
-)
+from jobs.job import Job, Outcome, Parameters, Priority, Reason, Status
 from jobs.ledger import PREFIX, Ledger
 from tests.conftest import NewLedger
 from tests.ledgers import (

@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
+from jobs.conversation import ImagePart
 from jobs.image_store import ImageStore
-from jobs.job import ImagePart, Outcome, Reason, Status
+from jobs.job import Outcome, Reason, Status
 from jobs.ledger import PREFIX, Ledger, Limits
 from tests.conftest import NewLedger
 from tests.eventually import eventually

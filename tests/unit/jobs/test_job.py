@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from jobs.job import Conversation, ImagePart, Job, Parameters, Status, Turn
+from jobs.conversation import Conversation, ImagePart, Turn
+from jobs.job import Job, Parameters, Status
 from jobs.ledger import PREFIX, Ledger
 from tests.ledgers import ANSWER, claimed, draft, submitted
 

@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
+from jobs.conversation import Conversation, ImagePart, Turn
 from jobs.errors import IdempotencyMismatch, ImageExpired, LedgerFull, TenantQueueFull
 from jobs.image_store import ImageStore
-from jobs.job import Conversation, ImagePart, Parameters, Priority, Status, Turn
+from jobs.job import Parameters, Priority, Status
 from jobs.ledger import PREFIX, Ledger
 from tests.conftest import NewLedger
 from tests.ledgers import (

@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
+from jobs.conversation import ImagePart
 from jobs.image_store import ImageStore
-from jobs.job import ImagePart, Parameters
+from jobs.job import Parameters
 from jobs.ledger import Ledger
 from tests.ledgers import claimed, submitted
 from worker.engine import Picture
