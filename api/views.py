@@ -13,12 +13,12 @@ from api.images import ImageDoor
 from api.representation import represent
 from api.validation import CreateJob, Message, TextPart, image_bytes, read_create_job
 from api.waiting import Waiting, preferred_wait
-from jobs.conversation import Conversation, ImagePart, Turn
 from jobs.errors import InvalidRequest, NotFound
 from jobs.hints import Hints
 from jobs.image_store import ImageStore
-from jobs.job import Draft, Job, Parameters, Priority, Status
+from jobs.job import Draft, Job, Priority, Status
 from jobs.ledger import Ledger
+from jobs.request import Conversation, ImagePart, Parameters, Turn
 from jobs.settings import Settings
 
 bp = Blueprint("v1", __name__, url_prefix="/v1")

@@ -11,7 +11,7 @@ from transformers import AutoConfig, LlavaNextProcessor
 
 from bench.ceilings import Ceilings
 from bench.workload import Question
-from worker.engine import images
+from worker.engine import Picture, images
 from worker.engine.images import Tiling
 
 
@@ -128,7 +128,7 @@ class Limit:
         return sum(stage.seconds(self._ceilings) for stage in stages)
 
     def _picture(self, question: Question) -> tuple[int, int]:
-        height, width = images.size(question.picture)
+        height, width = images.size(Picture(question.picture))
         rows, columns = self._tiling.grid(height, width)
         return self._tiling.tokens(height, width), 1 + rows * columns // self._tiling.tile**2
 

@@ -4,9 +4,9 @@ from collections import Counter
 from itertools import count
 from typing import Any
 
-from jobs.conversation import Conversation, ImagePart, Turn
-from jobs.job import Claim, Draft, Job, Outcome, Parameters, Status
+from jobs.job import Claim, Draft, Job, Outcome, Status
 from jobs.ledger import PREFIX, Ledger
+from jobs.request import Conversation, ImagePart, Parameters, Turn
 
 MODEL = "demo"
 ANSWER = Outcome(Status.SUCCEEDED, answer={"text": "E42", "finish_reason": "stop"})

@@ -10,11 +10,11 @@ from typing import Protocol
 
 import structlog
 
-from jobs.conversation import ImagePart
 from jobs.errors import JobsError, StoreUnavailable, as_data
 from jobs.image_store import ImageStore
 from jobs.job import Claim, Job, Outcome, Reason, Status
 from jobs.ledger import Ledger
+from jobs.request import ImagePart
 from worker.engine import (
     EngineError,
     EngineFailed,

@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 
-from jobs.conversation import Conversation, ImagePart, Turn
 from jobs.errors import ImageExpired
 from jobs.image_store import ImageStore
-from jobs.job import Job, Outcome, Parameters, Reason, Status
+from jobs.job import Job, Outcome, Reason, Status
 from jobs.ledger import PREFIX, Ledger, Limits
+from jobs.request import Conversation, ImagePart, Parameters, Turn
 from tests.conftest import NewLedger
 from tests.eventually import eventually
 from tests.ledgers import (

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from jobs.conversation import Conversation, ImagePart, Turn
 from jobs.errors import LedgerFull, TenantQueueFull
 from jobs.image_store import ImageStore
-from jobs.job import Job, Outcome, Parameters, Priority, Reason, Status
+from jobs.job import Job, Outcome, Priority, Reason, Status
 from jobs.ledger import PREFIX, Ledger
+from jobs.request import Conversation, ImagePart, Parameters, Turn
 from tests.conftest import NewLedger
 from tests.ledgers import (
     ANSWER,

@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from jobs.conversation import ImagePart
 from jobs.image_store import ImageStore
 from jobs.job import Outcome, Reason, Status
 from jobs.ledger import PREFIX, Ledger, Limits
+from jobs.request import ImagePart
 from tests.conftest import NewLedger
 from tests.eventually import eventually
 from tests.ledgers import (

@@ -20,9 +20,9 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from jobs.conversation import Conversation, Turn
-from jobs.job import Claim, Outcome, Parameters, Priority, Reason, Status
+from jobs.job import Claim, Outcome, Priority, Reason, Status
 from jobs.ledger import Ledger, Limits
+from jobs.request import Conversation, Parameters, Turn
 from tests.ledgers import FAILURE, MODEL, Clock, assert_counts_are_true, draft, events, records
 from tests.unit.jobs.model import Known, Model
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from jobs.conversation import Conversation, ImagePart, Turn
-from jobs.job import Job, Parameters, Status
+from jobs.job import Job, Status
 from jobs.ledger import PREFIX, Ledger
+from jobs.request import Conversation, ImagePart, Parameters, Turn
 from tests.ledgers import ANSWER, claimed, draft, submitted
 
 PICTURE = ImagePart("d" * 64, 64, 48)

@@ -4,10 +4,9 @@ from typing import Any
 
 import pytest
 
-from jobs.conversation import ImagePart
 from jobs.image_store import ImageStore
-from jobs.job import Parameters
 from jobs.ledger import Ledger
+from jobs.request import ImagePart, Parameters
 from tests.ledgers import claimed, submitted
 from worker.engine import Picture
 from worker.tasks import to_request
