@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 import click
+
+if TYPE_CHECKING:
+    from bench.results import Results
 
 
 class ThroughputByDefault(click.Group):
@@ -42,16 +48,70 @@ def throughput(quick: bool, count: int, in_flight: int, seed: int) -> None:
         plan = Plan(8, 8, seed, shorter=8, workloads=(WORKLOADS[0], WORKLOADS[-1]))
     ceilings, compared, around = measure_all(plan)
     command = f"python -m bench throughput --count {count} --in-flight {in_flight} --seed {seed}"
-    found = results(command, ceilings, compared, around)
-    found.show(click.echo)
-    if not quick:
-        for path in found.write():
-            click.echo(f"wrote {path.relative_to(path.parents[2])}")
+    _keep(results(command, ceilings, compared, around), not quick)
     unequal = [group.workload for group in compared if not group.equal]
     if unequal:
         raise click.ClickException(
             f"the answers to {', '.join(unequal)} are not the plain script's; see the last column"
         )
+
+
+@main.command()
+@click.option("--most", default=1_000_000, show_default=True, help="Deepest queue, in jobs.")
+@click.option("--repeats", default=300, show_default=True, help="Calls of each operation.")
+@click.option("--quick", is_flag=True, help="Up to 10,000 jobs; under a minute; keeps nothing.")
+def queue(most: int, repeats: int, quick: bool) -> None:
+    """Measure the ledger's operations by the number of queued jobs.
+
+    Example: python -m bench queue --most 100000
+    """
+    from bench.queue_report import results
+    from bench.queued import measure
+
+    levels = measure(10_000 if quick else most, 50 if quick else repeats)
+    _keep(results(f"python -m bench queue --most {most} --repeats {repeats}", levels), not quick)
+
+
+@main.command()
+@click.option("--shape", default="mistral-7b", show_default=True, help="tiny, small, mistral-7b.")
+@click.option("--device", default="cuda", show_default=True, help="cuda, cuda:N or cpu.")
+@click.option("--dtypes", default="bfloat16,fp8", show_default=True, help="Also: float32.")
+@click.option("--count", default=512, show_default=True, help="Jobs of a run.")
+@click.option("--tokens", default=128, show_default=True, help="Length of every answer.")
+@click.option("--slots", default=256, show_default=True, help="Jobs in the batch.")
+@click.option("--parity", default="1,64,256", show_default=True, help="Batches held to generate.")
+@click.option("--seed", default=7, show_default=True, help="Seed of pictures and questions.")
+@click.option("--system", is_flag=True, help="Measure through HTTP too.")
+@click.option("--folder", type=click.Path(path_type=Path), help="Where results are written.")
+def gpu(
+    shape: str,
+    device: str,
+    dtypes: str,
+    parity: str,
+    system: bool,
+    folder: Path | None,
+    **sizes: int,
+) -> None:
+    """Measure a model of a true shape with random weights on one device, without network.
+
+    Example: python -m bench gpu --shape tiny --device cpu --dtypes float32 --count 4 --parity 1,2
+    """
+    from bench.gpu import Plan, measure_device
+    from bench.gpu_report import results
+    from bench.shape import SHAPES
+
+    batches = tuple(int(size) for size in parity.split(",") if size)
+    plan = Plan(SHAPES[shape], device, parity=batches, **sizes)
+    found = measure_device(plan, dtypes.split(","), system)
+    command = f"python -m bench gpu --shape {shape} --device {device} --dtypes {dtypes}"
+    options = "".join(f" --{name} {size}" for name, size in sizes.items())
+    _keep(results(command + options, shape, found), True, folder)
+
+
+def _keep(found: Results, write: bool, folder: Path | None = None) -> None:
+    found.show(click.echo)
+    for path in found.write(folder) if write else ():
+        click.echo(f"wrote {path}")
 
 
 if __name__ == "__main__":

@@ -92,7 +92,7 @@ def _worker(store: str, model: Path) -> Celery:
     share_cores()
     app = _app(store)
     app.conf.worker_prefetch_multiplier = 1
-    generating = Generating(model)
+    generating = Generating.load(model)
 
     @app.task(name=_TASK)
     def answer(picture: str, text: str, max_new_tokens: int) -> str:

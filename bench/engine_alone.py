@@ -25,14 +25,20 @@ def engine_alone(model: Path, questions: Sequence[Question], in_flight: int) -> 
         return process.submit(_run, model, questions, in_flight).result()
 
 
+def request_of(question: Question, scope: str = "bench", ignore_eos: bool = False) -> Request:
+    """Return what the engine is asked for a question."""
+    turn = Turn("user", (Picture(question.picture), question.text))
+    return Request(
+        (turn,), scope=scope, max_new_tokens=question.max_new_tokens, ignore_eos=ignore_eos
+    )
+
+
 def _run(model: Path, questions: Sequence[Question], in_flight: int) -> Measured:
     share_cores()
     engine = Engine.load(model, device="cpu", limits=Limits(slots=in_flight))
 
     def answer(question: Question) -> str:
-        turn = Turn("user", (Picture(question.picture), question.text))
-        request = Request((turn,), scope="bench", max_new_tokens=question.max_new_tokens)
-        return engine.submit(request).result().text.strip()
+        return engine.submit(request_of(question)).result().text.strip()
 
     this = psutil.Process()
     before = cpu_seconds(this)

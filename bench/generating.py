@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import torch
 from PIL import Image
@@ -14,28 +15,37 @@ from bench.workload import Question
 
 
 class Generating:
-    """A loaded checkpoint that answers with `generate`, greedily, from a key-value cache."""
+    """A model and its processor, answering with `generate`, greedily, from a key-value cache."""
 
-    def __init__(self, model: Path, device: str = "cpu") -> None:
-        self._processor = LlavaNextProcessor.from_pretrained(model)
-        self._model = LlavaNextForConditionalGeneration.from_pretrained(model).to(device).eval()
+    def __init__(self, model: Any, processor: Any) -> None:
+        self._model = model
+        self._processor = processor
 
-    @torch.inference_mode()
+    @classmethod
+    def load(cls, model: Path, device: str = "cpu") -> Generating:
+        """Load a checkpoint from a folder."""
+        weights = LlavaNextForConditionalGeneration.from_pretrained(model)
+        return cls(weights.to(device).eval(), LlavaNextProcessor.from_pretrained(model))
+
     def answer(self, questions: Sequence[Question]) -> list[str]:
         """Answer a batch; it runs as long as its longest answer, and the others are cut."""
+        return [self._text(ids) for ids in self.tokens(questions)]
+
+    @torch.inference_mode()
+    def tokens(self, questions: Sequence[Question]) -> list[list[int]]:
+        """Return the tokens of each answer of a batch."""
         inputs = self._processor(
             images=[Image.open(BytesIO(q.picture)).convert("RGB") for q in questions],
             text=[self._prompt(q.text) for q in questions],
             padding=True,
             add_special_tokens=False,
             return_tensors="pt",
-        ).to(self._model.device)
+        ).to(self._model.device, self._model.dtype)
         longest = max(question.max_new_tokens for question in questions)
         output = self._model.generate(**inputs, max_new_tokens=longest, do_sample=False)
         fresh = output[:, inputs["input_ids"].shape[1] :].tolist()
         return [
-            self._text(ids[: question.max_new_tokens])
-            for ids, question in zip(fresh, questions, strict=True)
+            ids[: question.max_new_tokens] for ids, question in zip(fresh, questions, strict=True)
         ]
 
     def _prompt(self, text: str) -> str:

@@ -28,7 +28,7 @@ class Answering(litserve.LitAPI):
     def setup(self, device: str) -> None:
         """Load the checkpoint, in the process that answers."""
         share_cores()
-        self._generating = Generating(self._model, device)
+        self._generating = Generating.load(self._model, device)
 
     def decode_request(self, request: dict[str, Any], **_: object) -> Question:
         """Read one question from the body of a request."""

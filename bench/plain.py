@@ -17,7 +17,7 @@ NAME = "plain script"
 @contextmanager
 def plain(model: Path) -> Iterator[Run]:
     """Answer one question after another, however many could be in flight."""
-    generating = Generating(model)
+    generating = Generating.load(model)
 
     def run(questions: Sequence[Question], in_flight: int, done: Done) -> Measured:
         del in_flight

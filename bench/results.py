@@ -53,8 +53,9 @@ class Results:
             say(f"\n{table.title}" + (f": {table.note}" if table.note else ""))
             print_table(table.rows, say)
 
-    def write(self, folder: Path = RESULTS) -> list[Path]:
+    def write(self, folder: Path | None = None) -> list[Path]:
         """Write JSON, Markdown and a plot, and return their paths."""
+        folder = folder or RESULTS
         folder.mkdir(parents=True, exist_ok=True)
         paths = [folder / f"{self.name}.{ending}" for ending in ("json", "md", "svg")]
         paths[0].write_text(json.dumps(self._data(), indent=1, ensure_ascii=False) + "\n", "utf-8")

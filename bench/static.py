@@ -17,7 +17,7 @@ NAME = "static batches"
 @contextmanager
 def static(model: Path) -> Iterator[Run]:
     """Answer in batches of as many as are in flight, by a loaded model."""
-    generating = Generating(model)
+    generating = Generating.load(model)
 
     def run(questions: Sequence[Question], in_flight: int, done: Done) -> Measured:
         return in_batches(NAME, generating, questions, in_flight, done)
