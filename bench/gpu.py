@@ -28,7 +28,7 @@ from bench.processes import share_cores
 from bench.shape import Shape
 from bench.system import system
 from bench.workload import Question, different_pictures, one_picture
-from worker.engine import Engine, Limits, Result, images, models
+from worker.engine import Engine, Limits, Picture, Result, images, models
 from worker.engine.models import Loaded
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "fp8": torch.bfloat16}
@@ -187,7 +187,7 @@ def _cost(loaded: Loaded, questions: Sequence[Question], results: Sequence[Resul
     seen: set[bytes] = set()
     cost = Cost()
     for question, result in zip(questions, results, strict=True):
-        height, width = images.size(question.picture)
+        height, width = images.size(Picture(question.picture))
         grid = loaded.tiling.grid(height, width)
         known = loaded.tiling.tokens(height, width) if question.picture in seen else 0
         if not known:

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -46,8 +46,20 @@ def server(
             time.sleep(0.2)
         yield child
     finally:
+        # A server's own children outlive it where it is killed before it can end them.
+        offspring = _offspring(child.pid)
         child.terminate()
         child.join(20)
+        for process in offspring:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+
+
+def _offspring(pid: int | None) -> list[psutil.Process]:
+    try:
+        return psutil.Process(pid).children(recursive=True) if pid else []
+    except psutil.NoSuchProcess:
+        return []
 
 
 def cpu_seconds(root: psutil.Process) -> float:

@@ -16,8 +16,9 @@ from typing import Any
 import redis
 from tqdm import tqdm
 
-from jobs.job import Claim, Conversation, Draft, Job, Outcome, Status, Turn
+from jobs.job import Claim, Draft, Job, Outcome, Status
 from jobs.ledger import Ledger, Limits
+from jobs.request import Conversation, Turn
 from jobs.store import connect
 from llava_jobs.embedded import EmbeddedStore
 
