@@ -100,16 +100,7 @@ class Life(RuleBasedStateMachine):
     @rule(target=claims, worker=st.sampled_from(WORKERS), count=st.integers(1, 3))
     def claim(self, worker: str, count: int) -> Any:
         """Give a worker some jobs."""
-        got = []
-        for _ in range(count):
-            claim = self.ledger.claim(MODEL, worker)
-            self._note_lapsed()
-            if claim is None:
-                self._assert_nothing_for(worker)
-                break
-            self._note_claim(claim, worker)
-            got.append(claim)
-        return multiple(*got)
+        return multiple(*self._claimed(worker, count))
 
     @rule(claim=claims, end=st.sampled_from(ENDS))
     def finish(self, claim: Claim, end: tuple[Status, Reason | None]) -> None:
@@ -118,6 +109,53 @@ class Life(RuleBasedStateMachine):
         assert done == self._holds(claim)
         if done:
             self.model.end(self._job(claim), *end, self.clock.now)
+
+    @rule(worker=st.sampled_from(WORKERS), ends=st.lists(st.sampled_from(ENDS), min_size=1))
+    def answer(self, worker: str, ends: list[tuple[Status, Reason | None]]) -> None:
+        """Have a worker take jobs and end them, one after the other."""
+        for end in ends:
+            for claim in self._claimed(worker, 1):
+                self.finish(claim, end)
+
+    @rule(
+        tenant=st.sampled_from(TENANTS),
+        work=st.sampled_from(["repeatable", "sampled"]),
+        priorities=st.lists(st.sampled_from(Priority), min_size=2, max_size=5),
+        deadline_ms=st.sampled_from([None, 90_000]),
+        cancel=st.integers(0, 3),
+    )
+    def ask_alike(
+        self,
+        tenant: str,
+        work: str,
+        priorities: list[Priority],
+        deadline_ms: int | None,
+        cancel: int,
+    ) -> None:
+        """Accept jobs that ask the same, and cancel some of them, the leader first."""
+        first = len(self.jobs)
+        for number, priority in enumerate(priorities):
+            self.submit(tenant, priority, None if number else deadline_ms, work, True, 1)
+        for job in list(self.jobs.values())[first : first + cancel]:
+            self._cancel(job)
+
+    @rule(
+        tenant=st.sampled_from(TENANTS),
+        work=st.sampled_from(["repeatable", "sampled"]),
+        worker=st.sampled_from(WORKERS),
+    )
+    def ask_again(self, tenant: str, work: str, worker: str) -> None:
+        """Accept jobs that ask the same, while others wait and when they have been answered."""
+        self.submit(tenant, Priority.HIGH, None, work, True, 2)
+        self.answer(worker, [ENDS[0]] * 6)
+        self.submit(tenant, Priority.HIGH, None, work, True, 2)
+
+    @rule(worker=st.sampled_from(WORKERS))
+    def poison(self, worker: str) -> None:
+        """Have a worker crash until what it runs is taken for poison."""
+        for _ in range(LIMITS.crashes):
+            self._claimed(worker, 1)
+            self.crash()
 
     @rule(claim=claims, way=st.sampled_from(["stopped", "handed back", "retried"]))
     def cancel_running(self, claim: Claim, way: str) -> None:
@@ -189,11 +227,7 @@ class Life(RuleBasedStateMachine):
         if not mine:
             assert self.ledger.cancel(f"not-{job.tenant}", job_id) is None
             return
-        assert self.ledger.cancel(job.tenant, job_id) is not None
-        if job.status is Status.QUEUED:
-            self.model.end(job, Status.CANCELED, Reason.CANCELED, self.clock.now)
-        elif job.status is Status.PROCESSING:
-            job.unwanted = True
+        self._cancel(job)
 
     @rule(milliseconds=st.sampled_from([1, 1_000, 5_000, 20_000, 400_000]))
     def forward(self, milliseconds: int) -> None:
@@ -262,6 +296,25 @@ class Life(RuleBasedStateMachine):
         assert set(ends.values()) <= {1}
         last = {job_id: status for job_id, status, _ in told}
         assert last == {job_id: job.status for job_id, job in self.jobs.items()}
+
+    def _claimed(self, worker: str, count: int) -> list[Claim]:
+        got: list[Claim] = []
+        while len(got) < count:
+            claim = self.ledger.claim(MODEL, worker)
+            self._note_lapsed()
+            if claim is None:
+                self._assert_nothing_for(worker)
+                break
+            self._note_claim(claim, worker)
+            got.append(claim)
+        return got
+
+    def _cancel(self, job: Known) -> None:
+        assert self.ledger.cancel(job.tenant, job.id) is not None
+        if job.status is Status.QUEUED:
+            self.model.end(job, Status.CANCELED, Reason.CANCELED, self.clock.now)
+        elif job.status is Status.PROCESSING:
+            job.unwanted = True
 
     def _job(self, claim: Claim) -> Known:
         return self.jobs[claim.job.id]
