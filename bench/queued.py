@@ -81,15 +81,15 @@ an installation; for the others the store syncs nothing, so that its own work sh
 
 
 class InBulk:
-    """Stands in for a client of the store, and sends what the ledger sends without hearing replies.
+    """Stands in for a client of the store, and sends what the ledger sends in bulk.
 
-    The ledger reads a reply; it gets `reply`, which is that of any job that was accepted.
+    The ledger reads a reply to each call; it gets `reply`, which is that of any job that was
+    accepted. The store's own replies are not made, since reading them takes longest.
     """
 
     def __init__(self, client: redis.Redis, reply: Any) -> None:
         self._pool = client.connection_pool
         self._connection = self._pool.get_connection()
-        self._connection.send_command("CLIENT", "REPLY", "OFF")
         self._pending: list[tuple[Any, ...]] = []
         self._reply = reply
 
@@ -101,16 +101,15 @@ class InBulk:
         return self._reply
 
     def close(self) -> None:
-        """Send what is left and return once all of it has been done."""
+        """Send what is left."""
         self._send()
-        self._connection.send_command("CLIENT", "REPLY", "ON", check_health=False)
-        self._connection.read_response()
         self._pool.release(self._connection)
 
     def _send(self) -> None:
-        packed = self._connection.pack_commands(self._pending)
-        # A health check would wait for a reply.
-        self._connection.send_packed_command(packed, check_health=False)
+        silent, loud = (("CLIENT", "REPLY", word) for word in ("OFF", "ON"))
+        packed = self._connection.pack_commands([silent, *self._pending, loud])
+        self._connection.send_packed_command(packed)
+        self._connection.read_response()  # to the last, once all before it are done
         self._pending.clear()
 
 

@@ -38,28 +38,36 @@ DEMO_TOKENS = 32
 @dataclass(frozen=True)
 class Plan:
     """How much is asked: questions of a whole workload, how many in flight, the seed, and by what
-    the answers' lengths are divided."""
+    the answers' lengths are divided; `demo` adds the demo model."""
 
     count: int
     in_flight: int
     seed: int
     shorter: int = 1
     workloads: Sequence[Workload] = WORKLOADS
+    demo: bool = True
     shape: Shape = SMALL
 
 
 @dataclass(frozen=True)
 class Way:
-    """A way of answering; `share` of the questions, where one after another takes too long."""
+    """A way of answering, many questions `at_once` or one after another; `share` of the questions,
+    where all would take too long."""
 
     name: str
     start: Callable[[Path, int], AbstractContextManager[Run]]
+    at_once: bool = True
     share: float = 1.0
 
 
 WAYS = (
-    Way(plain.NAME, lambda model, _: plain.plain(model)),
-    Way(celery_plain.NAME, lambda model, _: celery_plain.celery_plain(model), 0.25),
+    Way(plain.NAME, lambda model, _: plain.plain(model), at_once=False),
+    Way(
+        celery_plain.NAME,
+        lambda model, _: celery_plain.celery_plain(model),
+        at_once=False,
+        share=0.25,
+    ),
     Way(static.NAME, lambda model, _: static.static(model)),
     Way(litserve_peer.NAME, litserve_peer.litserve),
     Way(system.NAME, system.system),
@@ -93,8 +101,12 @@ def measure_all(plan: Plan) -> tuple[Ceilings, list[Compared], list[Around]]:
     compared = [one.compared for one in asked]
     alone = engine_alone(model, asked[0].questions, plan.in_flight)
     around = [Around("56 M parameters", compared[0].measured[-1], alone)]
-    demo, beside = _demo(plan)
-    return ceilings, [*compared, single.compared, demo], [*around, beside]
+    compared.append(single.compared)
+    if plan.demo:
+        demo, beside = _demo(plan)
+        compared.append(demo)
+        around.append(beside)
+    return ceilings, compared, around
 
 
 def model_folder(shape: Shape) -> Path:
@@ -115,7 +127,7 @@ def _ask(workload: Workload, plan: Plan, limit: Limit, in_flight: int | None = N
 @contextmanager
 def _warm(way: Way, model: Path, plan: Plan) -> Iterator[Run]:
     """Start a way and ask about other pictures first, so that nothing is paid for once later."""
-    questions = different_pictures(plan.in_flight, plan.seed + 4)
+    questions = different_pictures(plan.in_flight if way.at_once else 2, plan.seed + 4)
     with way.start(model, plan.in_flight) as run:
         _with_bar(
             f"{way.name}, warm-up",

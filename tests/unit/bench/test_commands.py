@@ -1,0 +1,58 @@
+"""The commands say what they do, and what needs a GPU or a million jobs runs small."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import CliRunner
+
+from bench.__main__ import main
+from bench.narrow import NarrowLinear
+from bench.queue_report import results
+from bench.queued import FLOOR_OF, measure
+
+
+@pytest.mark.parametrize("command", [[], ["throughput"], ["queue"], ["gpu"]], ids=" ".join)
+def test_every_command_explains_itself_with_an_example(command: list[str]) -> None:
+    result = CliRunner().invoke(main, [*command, "--help"])
+    assert result.exit_code == 0
+    assert "Example: python -m bench" in result.output
+
+
+def test_throughput_is_measured_where_nothing_else_is_named() -> None:
+    result = CliRunner().invoke(main, ["--count", "none"])
+    assert "Usage: main throughput" in result.output
+
+
+def test_the_queue_is_measured_at_every_depth(tmp_path: Path) -> None:
+    levels = measure(most=1000, repeats=3)
+    assert [level.queued for level in levels] == [1000]
+    assert set(levels[0].times) == {*FLOOR_OF, *FLOOR_OF.values()}
+    assert levels[0].bytes_per_job > 100
+    paths = results("python -m bench queue", levels).write(tmp_path)
+    assert json.loads(paths[0].read_text())["levels"][0]["operations"]["claim"]["p50_us"] > 0
+
+
+def test_a_device_is_measured_and_held_to_generate(tmp_path: Path) -> None:
+    options = "gpu --shape tiny --device cpu --dtypes float32 --count 3 --tokens 6 --slots 2"
+    result = CliRunner().invoke(
+        main, [*options.split(), "--parity", "1,2", "--folder", str(tmp_path)]
+    )
+    assert result.exit_code == 0, result.output
+    data = json.loads((tmp_path / "gpu.json").read_text())
+    assert [rate["workload"] for rate in data["rates"]] == ["different pictures", "one picture"]
+    assert all(rate["jobs_per_s"] > 0 and 0 < rate["share_of_limit"] < 1 for rate in data["rates"])
+    assert [(p["batch"], p["equal"]) for p in data["parity"]] == [(1, 1), (2, 2)]
+
+
+def test_linear_layers_in_8_bits_stay_close() -> None:
+    torch.manual_seed(0)
+    wide = torch.nn.Linear(64, 32, bias=False, dtype=torch.bfloat16)
+    inputs = torch.randn(2, 3, 64, dtype=torch.bfloat16)
+    expected = wide(inputs).float()
+    try:
+        found = NarrowLinear(wide)(inputs).float()
+    except (RuntimeError, NotImplementedError) as error:
+        pytest.skip(f"this device multiplies no float8 by row: {error}")
+    assert (found - expected).norm() / expected.norm() < 0.06
