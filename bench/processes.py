@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -46,20 +47,13 @@ def server(
             time.sleep(0.2)
         yield child
     finally:
-        # A server's own children outlive it where it is killed before it can end them.
-        offspring = _offspring(child.pid)
+        group = child.pid  # a child leads a session of its own
         child.terminate()
         child.join(20)
-        for process in offspring:
-            with suppress(psutil.NoSuchProcess):
-                process.kill()
-
-
-def _offspring(pid: int | None) -> list[psutil.Process]:
-    try:
-        return psutil.Process(pid).children(recursive=True) if pid else []
-    except psutil.NoSuchProcess:
-        return []
+        # What a server has forked may outlive it.
+        with suppress(ProcessLookupError):
+            if group:
+                os.killpg(group, signal.SIGKILL)
 
 
 def cpu_seconds(root: psutil.Process) -> float:
