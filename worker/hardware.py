@@ -63,7 +63,8 @@ def slots_that_fit(memory: int, config: Any, bytes_a_weight: float) -> int:
 def preprocess_processes(settings: Settings) -> int:
     """Return how many processes prepare pictures: on a CPU none, which would take its cores.
 
-    One engine measured 14 pages/s with one thread and as much as its GPU took with six processes.
+    Processes and not threads: the more threads prepare, the more they starve the one that feeds the
+    GPU.
     """
     if settings.preprocess_processes is not None:
         return settings.preprocess_processes
