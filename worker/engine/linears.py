@@ -11,9 +11,9 @@ class NarrowLinear(nn.Linear):
     """A linear layer that turns a product with few rows round: x Wᵀ is computed as (W xᵀ)ᵀ.
 
     The library that torch multiplies with on a CPU is faster that way with few rows. One noisy run
-    on two AVX2 cores in float32, 2048 x 768, in GFLOP/s, straight and turned: 24 and 37 with 8 rows,
-    39 and 64 with 16, 69 and 82 with 32, 57 and 67 with 64, 109 and 106 with 128; with one row
-    straight was not slower. The bounds are chosen within that, not tuned.
+    on two AVX2 cores in float32, 2048 x 768, in GFLOP/s, straight and turned: 24 and 37 with 8
+    rows, 39 and 64 with 16, 69 and 82 with 32, 57 and 67 with 64, 109 and 106 with 128. The
+    bounds are chosen within that, not tuned.
     """
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
