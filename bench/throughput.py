@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tqdm import tqdm
+from transformers.utils import logging
 
 from bench import celery_plain, litserve_peer, plain, static, system
 from bench.ceilings import Ceilings, measure
@@ -86,10 +87,12 @@ class _Asked:
 def measure_all(plan: Plan) -> tuple[Ceilings, list[Compared], list[Around]]:
     """Measure everything; progress is shown on standard error."""
     share_cores()
+    logging.disable_progress_bar()  # of transformers: it would break into ours
     model = model_folder(plan.shape)
     ceilings = measure()
     limit = Limit(model, ceilings)
-    asked = [_ask(workload, plan, limit) for workload in plan.workloads]
+    drawing = tqdm(plan.workloads, "drawing pictures", leave=False)
+    asked = [_ask(workload, plan, limit) for workload in drawing]
     single = _ask(ONE_AT_A_TIME, plan, limit, in_flight=1)
     for way in WAYS:
         with _warm(way, model, plan) as run:
