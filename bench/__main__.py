@@ -45,7 +45,7 @@ def throughput(quick: bool, count: int, in_flight: int, seed: int) -> None:
 
     plan = Plan(count, in_flight, seed)
     if quick:
-        plan = Plan(8, 8, seed, shorter=8, workloads=(WORKLOADS[0], WORKLOADS[-1]), demo=False)
+        plan = Plan(8, 8, seed, shorter=8, workloads=(WORKLOADS[0], WORKLOADS[-1]), whole=False)
     ceilings, compared, around = measure_all(plan)
     command = f"python -m bench throughput --count {count} --in-flight {in_flight} --seed {seed}"
     _keep(results(command, ceilings, compared, around), not quick)

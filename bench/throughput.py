@@ -39,14 +39,15 @@ DEMO_TOKENS = 32
 @dataclass(frozen=True)
 class Plan:
     """How much is asked: questions of a whole workload, how many in flight, the seed, and by what
-    the answers' lengths are divided; `demo` adds the demo model."""
+    the answers' lengths are divided; `whole` adds the
+    demo model and the processor time around the engine."""
 
     count: int
     in_flight: int
     seed: int
     shorter: int = 1
     workloads: Sequence[Workload] = WORKLOADS
-    demo: bool = True
+    whole: bool = True
     shape: Shape = SMALL
 
 
@@ -101,15 +102,13 @@ def measure_all(plan: Plan) -> tuple[Ceilings, list[Compared], list[Around]]:
             if way.name in (plain.NAME, system.NAME):
                 found = _with_bar(way.name, run, single.questions, 1)
                 single.compared.measured.append(found)
-    compared = [one.compared for one in asked]
+    compared = [*(one.compared for one in asked), single.compared]
+    if not plan.whole:
+        return ceilings, compared, []
     alone = engine_alone(model, asked[0].questions, plan.in_flight)
-    around = [Around("56 M parameters", compared[0].measured[-1], alone)]
-    compared.append(single.compared)
-    if plan.demo:
-        demo, beside = _demo(plan)
-        compared.append(demo)
-        around.append(beside)
-    return ceilings, compared, around
+    around = Around("56 M parameters", compared[0].measured[-1], alone)
+    demo, beside = _demo(plan)
+    return ceilings, [*compared, demo], [around, beside]
 
 
 def model_folder(shape: Shape) -> Path:

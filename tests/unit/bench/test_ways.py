@@ -47,7 +47,7 @@ def known(model: Path, questions: list[Question]) -> list[str]:
 def lives(process: psutil.Process) -> bool:
     """Whether a process still runs; one that nobody waited for may stay listed."""
     try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False
 
