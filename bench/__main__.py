@@ -30,7 +30,11 @@ def main() -> None:
 
 
 @main.command()
-@click.option("--quick", is_flag=True, help="A few short questions; under a minute; keeps nothing.")
+@click.option(
+    "--quick",
+    is_flag=True,
+    help="Four short questions of two workloads; under a minute; keeps nothing.",
+)
 @click.option("--count", default=64, show_default=True, help="Questions of a workload.")
 @click.option("--in-flight", default=32, show_default=True, help="Jobs under way at a time.")
 @click.option("--seed", default=7, show_default=True, help="Seed of pictures and questions.")
@@ -45,7 +49,7 @@ def throughput(quick: bool, count: int, in_flight: int, seed: int) -> None:
 
     plan = Plan(count, in_flight, seed)
     if quick:
-        plan = Plan(8, 8, seed, shorter=8, workloads=(WORKLOADS[0], WORKLOADS[-1]), demo=False)
+        plan = Plan(4, 4, seed, shorter=8, workloads=(WORKLOADS[0], WORKLOADS[-1]), whole=False)
     ceilings, compared, around = measure_all(plan)
     command = f"python -m bench throughput --count {count} --in-flight {in_flight} --seed {seed}"
     _keep(results(command, ceilings, compared, around), not quick)

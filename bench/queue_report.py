@@ -84,12 +84,12 @@ def chart(levels: Sequence[Level]) -> Figure:
     depths = [level.queued for level in levels]
     for name, colour in _COLOURS.items():
         axes.plot(depths, _micros(levels, name), "o-", color=colour, label=name)
-    for name in {FLOOR_OF[name]: None for name in _COLOURS}:
+    for name in (FLOOR_OF["submit"], FLOOR_OF["poll"]):
         axes.plot(depths, _micros(levels, name), ":", color="#9aa1ab")
         axes.annotate(
             name.removeprefix("floor: "),
-            (depths[-1], _micros(levels, name)[-1]),
-            (5, -2),
+            (depths[0], _micros(levels, name)[0]),
+            (0, 3 if name == FLOOR_OF["submit"] else -9),
             textcoords="offset points",
             fontsize=7,
             color="#6b7480",
@@ -100,9 +100,10 @@ def chart(levels: Sequence[Level]) -> Figure:
 
 def _dress(axes: Any) -> None:
     axes.set_xscale("log")
-    axes.set_yscale("log")
+    axes.set_ylim(bottom=0)
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f} µs")
+    axes.minorticks_off()
     axes.set_xlabel("queued jobs")
     axes.set_title("Time of a call, without syncs; dotted: the store's floor", fontsize=11)
     axes.spines[["top", "right"]].set_visible(False)

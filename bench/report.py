@@ -99,25 +99,27 @@ def results(
     command: str, ceilings: Ceilings, compared: Sequence[Compared], around: Sequence[Around]
 ) -> Results:
     """Put the measurement's tables, data and chart together."""
+    tables = [
+        Table("Throughput", throughput_rows(compared), _note(ceilings)),
+        Table(
+            "Where each millisecond of a job goes",
+            stage_rows(compared),
+            f"Medians of {SYSTEM}. The rest is HTTP, ledger, hint and the wait for a place in the "
+            "batch.",
+        ),
+    ]
+    if around:
+        note = (
+            "Milliseconds of processor time a job. Around the engine is all but the client less "
+            "the engine alone, which answered the same questions in its own process."
+        )
+        rows = [_AROUND_HEAD, *(found.row() for found in around)]
+        tables.append(Table("Processor time", rows, note))
     return Results(
         "throughput",
         "Jobs per second and latency",
         command,
-        [
-            Table("Throughput", throughput_rows(compared), _note(ceilings)),
-            Table(
-                "Where each millisecond of a job goes",
-                stage_rows(compared),
-                f"Medians of {SYSTEM}. The rest is HTTP, ledger, hint and the wait for a place in "
-                "the batch.",
-            ),
-            Table(
-                "Processor time",
-                [_AROUND_HEAD, *(found.row() for found in around)],
-                "Milliseconds of processor time a job. Around the engine is all but the client "
-                "less the engine alone, which answered the same questions in its own process.",
-            ),
-        ],
+        tables,
         {
             "ceilings": vars(ceilings),
             "workloads": [found.data() for found in compared],

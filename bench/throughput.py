@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tqdm import tqdm
+from transformers.utils import logging
 
 from bench import celery_plain, litserve_peer, plain, static, system
 from bench.ceilings import Ceilings, measure
@@ -38,14 +39,15 @@ DEMO_TOKENS = 32
 @dataclass(frozen=True)
 class Plan:
     """How much is asked: questions of a whole workload, how many in flight, the seed, and by what
-    the answers' lengths are divided; `demo` adds the demo model."""
+    the answers' lengths are divided; `whole` adds the
+    demo model and the processor time around the engine."""
 
     count: int
     in_flight: int
     seed: int
     shorter: int = 1
     workloads: Sequence[Workload] = WORKLOADS
-    demo: bool = True
+    whole: bool = True
     shape: Shape = SMALL
 
 
@@ -86,10 +88,12 @@ class _Asked:
 def measure_all(plan: Plan) -> tuple[Ceilings, list[Compared], list[Around]]:
     """Measure everything; progress is shown on standard error."""
     share_cores()
+    logging.disable_progress_bar()  # of transformers: it would break into ours
     model = model_folder(plan.shape)
     ceilings = measure()
     limit = Limit(model, ceilings)
-    asked = [_ask(workload, plan, limit) for workload in plan.workloads]
+    drawing = tqdm(plan.workloads, "drawing pictures", leave=False)
+    asked = [_ask(workload, plan, limit) for workload in drawing]
     single = _ask(ONE_AT_A_TIME, plan, limit, in_flight=1)
     for way in WAYS:
         with _warm(way, model, plan) as run:
@@ -98,15 +102,13 @@ def measure_all(plan: Plan) -> tuple[Ceilings, list[Compared], list[Around]]:
             if way.name in (plain.NAME, system.NAME):
                 found = _with_bar(way.name, run, single.questions, 1)
                 single.compared.measured.append(found)
-    compared = [one.compared for one in asked]
+    compared = [*(one.compared for one in asked), single.compared]
+    if not plan.whole:
+        return ceilings, compared, []
     alone = engine_alone(model, asked[0].questions, plan.in_flight)
-    around = [Around("56 M parameters", compared[0].measured[-1], alone)]
-    compared.append(single.compared)
-    if plan.demo:
-        demo, beside = _demo(plan)
-        compared.append(demo)
-        around.append(beside)
-    return ceilings, compared, around
+    around = Around("56 M parameters", compared[0].measured[-1], alone)
+    demo, beside = _demo(plan)
+    return ceilings, [*compared, demo], [around, beside]
 
 
 def model_folder(shape: Shape) -> Path:

@@ -8,6 +8,9 @@ from dataclasses import dataclass, replace
 from io import BytesIO
 from random import Random
 
+from PIL import Image
+
+from api.decoding import encode
 from demo.drawing import draw
 from demo.questions import KINDS, ask
 from demo.scenes import random_scene
@@ -17,6 +20,7 @@ ANSWER_TOKENS = 64
 LONG_ANSWER_TOKENS = 256
 MIXED_ANSWER_TOKENS = (8, 192)
 REPEATED = 0.3
+_MOST_ROUNDS = 100
 
 _TELLING = (
     "I have sent you a photo of the panel of my device, taken this morning.",
@@ -94,6 +98,11 @@ def mixed_lengths(count: int, seed: int) -> list[Question]:
     ]
 
 
+def one_by_one(count: int, seed: int) -> list[Question]:
+    """Ask about a picture each, none of which another workload shows."""
+    return different_pictures(count, seed + 5)
+
+
 def arriving(questions: Sequence[Question], rate: float, seed: int) -> list[Question]:
     """Have questions arrive as a Poisson process, on average `rate` in a second."""
     rng = Random(f"arrivals {seed}")
@@ -111,14 +120,22 @@ def _question(rng: Random, picture: bytes, number: int) -> Question:
 
 
 def _picture(rng: Random) -> bytes:
-    encoded = BytesIO()
-    draw(replace(random_scene(rng), size=PICTURE_SIZE)).save(encoded, "JPEG", quality=88)
-    return encoded.getvalue()
+    """Draw a JPEG that our door stores with not a pixel changed.
+
+    The door encodes lossy uploads anew. A model with random weights hears the rounding in that, and
+    its answers would differ from those of ways without a door; encoding settles after some rounds.
+    """
+    image = draw(replace(random_scene(rng), size=PICTURE_SIZE))
+    for _ in range(_MOST_ROUNDS):
+        data = encode(image, lossy=True)
+        stored = Image.open(BytesIO(data)).convert("RGB")
+        if stored.tobytes() == image.tobytes():
+            break
+        image = stored
+    return data
 
 
-ONE_AT_A_TIME = Workload(
-    "one at a time", "different pictures, one job in flight", 0.25, different_pictures
-)
+ONE_AT_A_TIME = Workload("one at a time", "different pictures, one job in flight", 0.25, one_by_one)
 WORKLOADS = (
     Workload(
         "different pictures",

@@ -5,6 +5,7 @@ from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
+import psutil
 import pytest
 
 from bench import litserve_peer
@@ -15,6 +16,7 @@ from bench.shape import TINY
 from bench.throughput import WAYS, Way
 from bench.workload import Question, arriving, different_pictures
 from tests.conftest import absent
+from tests.eventually import eventually
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -42,6 +44,14 @@ def known(model: Path, questions: list[Question]) -> list[str]:
         return run(questions, 1, lambda: None).answers
 
 
+def lives(process: psutil.Process) -> bool:
+    """Whether a process still runs; one that nobody waited for may stay listed."""
+    try:
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: way.name)
 def test_a_way_answers_as_the_plain_script_does(
     way: Way, model: Path, questions: list[Question], known: list[str]
@@ -49,8 +59,12 @@ def test_a_way_answers_as_the_plain_script_does(
     if way.name == litserve_peer.NAME and find_spec("litserve") is None:
         absent("litserve is not installed: pip install 'llava-jobs[bench]'")
     done: list[None] = []
+    this = psutil.Process()
+    before = this.children(recursive=True)
     with way.start(model, 2) as run:
         found = run(questions, 2, lambda: done.append(None))
+        started = set(this.children(recursive=True)) - set(before)
+    eventually(lambda: not any(map(lives, started)), "what a way started ends with it")
     assert found.answers == known
     assert len(set(known)) == len(known)
     assert len(done) == len(found.latencies) == len(questions)

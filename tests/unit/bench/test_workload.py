@@ -6,6 +6,8 @@ from itertools import pairwise
 import pytest
 from PIL import Image
 
+from api.decoding import canonicalise
+from api.decoding_wire import Limits
 from bench.workload import (
     MIXED_ANSWER_TOKENS,
     PICTURE_SIZE,
@@ -36,6 +38,13 @@ def test_pictures_repeat_as_the_workload_says() -> None:
     assert 20 <= known <= 36
     with Image.open(io.BytesIO(asked[0].picture)) as picture:
         assert picture.size == PICTURE_SIZE
+
+
+def test_the_door_stores_pictures_with_not_a_pixel_changed() -> None:
+    (question,) = different_pictures(1, 1)
+    stored = canonicalise(question.picture, Limits()).data
+    with Image.open(io.BytesIO(stored)) as kept, Image.open(io.BytesIO(question.picture)) as sent:
+        assert kept.tobytes() == sent.tobytes()
 
 
 def test_mixed_answers_keep_to_their_bounds() -> None:
