@@ -19,8 +19,10 @@ def create_app(settings: Settings) -> Celery:
     """
     configure_logs()
     app = celery_app(settings.required_redis_url)
-    app.settings = settings
-    app.conf.worker_concurrency = slots(settings)
+    at_once = slots(settings)
+    # Reckoned once: threads and engine must agree, and free memory changes while a model loads.
+    app.settings = settings.model_copy(update={"slots": at_once})
+    app.conf.worker_concurrency = at_once
     app.conf.task_queues = [Queue(queue_of(settings.served_model))]
     app.steps["worker"].add(EngineStep)
 

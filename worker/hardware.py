@@ -11,7 +11,7 @@ from transformers import AutoConfig, LlavaNextForConditionalGeneration
 from jobs.settings import Settings
 from worker.engine import SpreadEngine
 from worker.engine.limits import token_bytes
-from worker.engine.models import tiling_of
+from worker.engine.models import device_of, tiling_of
 
 ON_A_CPU = 32
 FEWEST, MOST = 4, 256
@@ -20,13 +20,6 @@ SHARE_FOR_CACHE = 0.8
 WORDS = 512
 """Tokens of question and answer that a job is reckoned with, beside one picture of most tokens."""
 BYTES_A_WEIGHT = {"none": 2.0, "int8": 1.0, "fp8": 1.0, "int4": 0.6}
-
-
-def device(settings: Settings) -> str:
-    """Return the device to serve on: what is set, or the GPU where there is one."""
-    if settings.device != "auto":
-        return settings.device
-    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def slots(settings: Settings) -> int:
@@ -38,7 +31,7 @@ def slots(settings: Settings) -> int:
         return SpreadEngine.slots
     if settings.slots is not None:
         return settings.slots
-    place = device(settings)
+    place = device_of(settings.device)
     if place == "cpu":
         return ON_A_CPU
     try:
@@ -68,4 +61,4 @@ def preprocess_processes(settings: Settings) -> int:
     """
     if settings.preprocess_processes is not None:
         return settings.preprocess_processes
-    return 0 if device(settings) == "cpu" else min(8, max(1, (os.cpu_count() or 1) // 2))
+    return 0 if device_of(settings.device) == "cpu" else min(8, max(1, (os.cpu_count() or 1) // 2))

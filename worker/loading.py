@@ -27,15 +27,11 @@ def load_engine(settings: Settings) -> Engine | SpreadEngine:
             dtype=settings.dtype,
             device_map=settings.device_map,
         )
-    device = hardware.device(settings)
-    dtype = settings.dtype
-    if dtype == "auto":
-        dtype = "float32" if device == "cpu" else "bfloat16"
     return Engine.load(
         model,
         revision=settings.model_revision,
-        device=device,
-        dtype=dtype,
+        device=settings.device,
+        dtype=settings.dtype,
         quantize=settings.quantize,
         limits=Limits(
             slots=hardware.slots(settings),

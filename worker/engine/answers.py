@@ -5,10 +5,11 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from typing import Any
 from uuid import uuid4
 
 from worker.engine.batching import Running
-from worker.engine.detokenizing import TextStream
+from worker.engine.detokenizing import TextStream, cut, decode
 from worker.engine.image_pool import Extent, Key
 from worker.engine.images import Tiles
 from worker.engine.prompts import Prompt
@@ -120,9 +121,13 @@ class Answer:
             return error
         return None
 
-    def summary(self, text: str, reason: FinishReason) -> Result:
-        """What there is to say about the answer as it stands."""
+    def summary(self, tokenizer: Any, reason: FinishReason) -> Result:
+        """What there is to say about the answer as it stands, ended for a reason."""
         work = self.work
+        whole = decode(tokenizer, work.tokens)
+        text = cut(whole, work.request.stop)
+        if reason == "length" and len(text) < len(whole):
+            reason = "stop"
         tokens = tuple(work.tokens)
         late = len(tokens) - self._tokens_at_cancel if self.canceled.is_set() else 0
         return Result(
@@ -135,3 +140,11 @@ class Answer:
             timing=work.timing(),
             tokens_after_cancel=late,
         )
+
+    def complete(self, result: Result) -> None:
+        """Give out the rest of the text and resolve the future."""
+        error = self.say(self.stream.finish(result.text)) if self.stream else None
+        if error is None:
+            self.future.set_result(result)
+        else:
+            self.future.set_exception(error)

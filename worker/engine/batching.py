@@ -162,12 +162,15 @@ class Batch:
 
         If so it pays to wait: once read, the common pages are found in the cache.
         """
-        cached = len(self._cache.matched_pages(ids)) * self._page
-        end = cached + self._page
-        return end < len(ids) and any(
-            not other.tokens and other.state.initial_tokens[:end] == ids[:end]
+        readers = [
+            other.state.initial_tokens
             for other in self._running.values()
-        )
+            if not other.tokens and other.state.initial_tokens[: self._page] == ids[: self._page]
+        ]
+        if not readers:  # the rule, and matching a prompt hashes all of it
+            return False
+        end = len(self._cache.matched_pages(ids)) * self._page + self._page
+        return end < len(ids) and any(reader[:end] == ids[:end] for reader in readers)
 
     def add(
         self, id_: str, ids: list[int], max_new_tokens: int, eos: frozenset[int], draw: Sampling

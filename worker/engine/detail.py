@@ -1,6 +1,6 @@
 """Small print: a picture that is larger than the model's grids is looked at in parts, too."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from worker.engine import images
@@ -13,17 +13,20 @@ MOST = 9
 """Parts of one picture; more would rarely fit into a context, and never be quick."""
 
 
-def layouts(conversation: Sequence[Turn], tiling: Tiling) -> list[tuple[Turn, ...]]:
+def layouts(conversation: Sequence[Turn], tiling: Tiling) -> Iterator[tuple[Turn, ...]]:
     """The conversation with parts behind each picture that asks for detail, the most parts first.
 
     The one layout of a conversation in which no picture asks, or needs it, is the conversation.
     """
-    found: dict[tuple[Turn, ...], None] = {}
     if not any(picture.detail == "high" for turn in conversation for picture in turn.pictures):
-        return [tuple(conversation)]
+        yield tuple(conversation)
+        return
+    last = None
     for most in range(MOST, 1, -1):
-        found[tuple(_in_parts(turn, tiling, most) for turn in conversation)] = None
-    return list(found)
+        layout = tuple(_in_parts(turn, tiling, most) for turn in conversation)
+        if layout != last:
+            yield layout
+        last = layout
 
 
 def _in_parts(turn: Turn, tiling: Tiling, most: int) -> Turn:

@@ -15,7 +15,7 @@ from worker.engine import attention, linears, models
 from worker.engine.admission import Admission
 from worker.engine.answers import Answer
 from worker.engine.batching import Batch
-from worker.engine.detokenizing import TextStream, cut, decode
+from worker.engine.detokenizing import TextStream
 from worker.engine.embedding import PictureEmbedding
 from worker.engine.errors import EngineClosed, EngineFailed
 from worker.engine.image_pool import ImagePool
@@ -178,11 +178,7 @@ class Engine:
                 self._turn()
         except BaseException as error:
             log.critical("The engine failed", exc_info=True)
-            failed = EngineFailed(
-                f"The engine failed with {type(error).__name__}; restart the worker and try again."
-            )
-            failed.__cause__ = error
-            self._end(failed)
+            self._end(EngineFailed.by(error))
 
     def _wait(self) -> bool:
         """Sleep until there is something to do; False when the engine is to end."""
@@ -265,17 +261,9 @@ class Engine:
             self._admission.drop(answer)
             answer.future.set_exception(outcome)
             return
-        whole = decode(self._tokenizer, answer.work.tokens)
-        text = cut(whole, answer.work.request.stop)
-        if outcome == "length" and len(text) < len(whole):
-            outcome = "stop"
-        result = answer.summary(text, outcome)
+        result = answer.summary(self._tokenizer, outcome)
         self._admission.drop(answer)
-        error = answer.say(answer.stream.finish(text)) if answer.stream else None
-        if error is None:
-            answer.future.set_result(result)
-        else:
-            answer.future.set_exception(error)
+        answer.complete(result)
 
     def _end(self, failed: EngineFailed) -> None:
         """Refuse everything from now on and fail what is open."""

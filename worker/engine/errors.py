@@ -62,6 +62,15 @@ class EngineFailed(EngineError):
 
     code = "engine_failed"
 
+    @classmethod
+    def by(cls, cause: BaseException) -> "EngineFailed":
+        """The failure that an unforeseen error is to those who wait; its text stays inside."""
+        failed = cls(
+            f"The engine failed with {type(cause).__name__}; restart the worker and try again."
+        )
+        failed.__cause__ = cause
+        return failed
+
 
 class EngineClosed(EngineFailed):
     """The engine was closed before the answer was complete."""

@@ -38,6 +38,13 @@ class Loaded:
     eos: frozenset[int]
 
 
+def device_of(device: str) -> str:
+    """The device that a name means: "auto" is the GPU where there is one."""
+    if device != "auto":
+        return device
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
 def load(
     model: str | Path,
     *,
@@ -52,8 +59,7 @@ def load(
     on a CPU, whose half precision is slow; `quantize` says how the language model's weights are
     held. Raises ModelError with one line that names cause and cure.
     """
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = device_of(device)
     if dtype == "auto":
         dtype = "float32" if device == "cpu" else "bfloat16"
     quantization.check(quantize, device, dtype)

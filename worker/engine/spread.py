@@ -18,7 +18,7 @@ from transformers import GenerationConfig, LogitsProcessor, StoppingCriteria
 
 from worker.engine import images, models
 from worker.engine.answers import Answer, Work
-from worker.engine.detokenizing import TextStream, cut, decode
+from worker.engine.detokenizing import TextStream
 from worker.engine.errors import EngineClosed, EngineError, EngineFailed, OutOfMemory
 from worker.engine.intake import Intake
 from worker.engine.models import Loaded
@@ -141,11 +141,7 @@ class SpreadEngine:
                 self._answer_current()
         except BaseException as error:
             log.critical("The engine failed", exc_info=True)
-            failed = EngineFailed(
-                f"The engine failed with {type(error).__name__}; restart the worker and try again."
-            )
-            failed.__cause__ = error
-            self._end(failed)
+            self._end(EngineFailed.by(error))
 
     def _next(self) -> bool:
         """Wait for an answer to begin with; False when the engine is to end."""
@@ -234,14 +230,7 @@ class SpreadEngine:
         if isinstance(outcome, Exception):
             answer.future.set_exception(outcome)
             return
-        whole = decode(self._tokenizer, answer.work.tokens)
-        text = cut(whole, answer.work.request.stop)
-        result = answer.summary(text, outcome)
-        error = answer.say(answer.stream.finish(text)) if answer.stream else None
-        if error is None:
-            answer.future.set_result(result)
-        else:
-            answer.future.set_exception(error)
+        answer.complete(answer.summary(self._tokenizer, outcome))
 
     def _end(self, failed: EngineFailed) -> None:
         """Refuse everything from now on and fail what is open."""
