@@ -17,19 +17,20 @@ from statistics import mean
 
 import torch
 from tqdm import tqdm
+from transformers import LlavaNextForConditionalGeneration
 
 from bench.ceilings import Ceilings, measure
 from bench.cost import Cost, Costs
 from bench.engine_alone import request_of
 from bench.generating import Generating
 from bench.model import new_model, processor
-from bench.narrow import narrow
 from bench.processes import share_cores
 from bench.shape import Shape
 from bench.system import system
 from bench.workload import Question, different_pictures, one_picture
-from worker.engine import Engine, Limits, Picture, Result, images, models
+from worker.engine import Engine, Limits, Picture, Result, images, models, quantization
 from worker.engine.models import Loaded
+from worker.engine.quantization import Quantize
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "fp8": torch.bfloat16}
 _REFERENCE_BATCH = 32
@@ -130,19 +131,36 @@ def _measure(plan: Plan, dtype: str, found: Found) -> None:
 
 
 def load(plan: Plan, dtype: str) -> Loaded:
-    """Build the model on its device; nothing is read from disk."""
-    torch.set_default_dtype(DTYPES[dtype])
-    try:
-        with torch.device(plan.device):
-            model = new_model(plan.shape)
-    finally:
-        torch.set_default_dtype(torch.float32)
-    if dtype == "fp8":
-        narrow(model.model.language_model)
+    """Build the model on its device, its weights held as the engine holds a checkpoint's.
+
+    Nothing is read from disk. Raises ModelError where the device has no fp8.
+    """
+    mode = _quantize(dtype)
+    quantization.check(mode, plan.device, _name(dtype))
+    model = _build(plan, dtype)
+    quantization.quantize(model, mode, plan.device)
     tools = processor(plan.shape)
     return models.assemble(
         model, tools, tools.image_processor, name="random weights", device=plan.device
     )
+
+
+def _build(plan: Plan, dtype: str) -> LlavaNextForConditionalGeneration:
+    torch.set_default_dtype(DTYPES[dtype])
+    try:
+        with torch.device(plan.device):
+            return new_model(plan.shape)
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+def _quantize(dtype: str) -> Quantize:
+    return "fp8" if dtype == "fp8" else "none"
+
+
+def _name(dtype: str) -> str:
+    """The precision of what is not quantised, as settings name it."""
+    return str(DTYPES[dtype]).removeprefix("torch.")
 
 
 def _submit_all(
@@ -203,14 +221,16 @@ def _through_http(plan: Plan, dtype: str, alone: Rate) -> Rate:
     questions = _questions(different_pictures, plan.count, plan, shift=2)
     with tempfile.TemporaryDirectory(prefix="bench-gpu-") as name:
         folder = Path(name) / "model"
-        loaded = load(plan, dtype)
-        loaded.processor.save_pretrained(folder)
-        loaded.model.save_pretrained(folder)
-        del loaded
+        processor(plan.shape).save_pretrained(folder)
+        _build(plan, dtype).save_pretrained(folder)
         gc.collect()
         if plan.device.startswith("cuda"):
             torch.cuda.empty_cache()  # the worker is another process
-        settings = {"device": plan.device, "dtype": dtype}
+        settings = {
+            "device": plan.device,
+            "dtype": _name(dtype),
+            "quantize": _quantize(dtype),
+        }
         with system(folder, plan.slots, **settings) as run:
             run(_questions(different_pictures, 4, plan), 4, lambda: None)
             with tqdm(total=len(questions), desc="through HTTP", leave=False) as bar:
