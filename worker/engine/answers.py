@@ -129,7 +129,8 @@ class Answer:
         if reason == "length" and len(text) < len(whole):
             reason = "stop"
         tokens = tuple(work.tokens)
-        late = len(tokens) - self._tokens_at_cancel if self.canceled.is_set() else 0
+        # Fewer than then, where memory ran short and the answer had to begin anew.
+        late = max(0, len(tokens) - self._tokens_at_cancel) if self.canceled.is_set() else 0
         return Result(
             text=text,
             token_ids=tokens,

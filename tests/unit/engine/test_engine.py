@@ -238,6 +238,29 @@ def test_a_batch_that_memory_is_short_for_is_halved_and_nobody_fails(
     assert engine._batch._slots <= 5
 
 
+def test_an_answer_canceled_as_memory_runs_short_counts_no_tokens_after_it(
+    new_engine: NewEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = new_engine(slots=2)
+    short = threading.Event()
+    device_for(engine, monkeypatch, lambda _: not short.is_set())
+    spoken, on_text = first_word()
+    answer = engine.submit(ask(PICTURE, "Go on!", max_new_tokens=LONG), on_text)
+    spoken.wait()
+    step = engine._step
+
+    def cancel_and_run_short() -> bool:
+        """The step behind a cancellation that no turn has heeded yet."""
+        answer.cancel()
+        short.set()
+        return step()
+
+    monkeypatch.setattr(engine, "_step", cancel_and_run_short)
+    result = answer.result()
+    assert result.finish_reason == "canceled"
+    assert result.tokens_after_cancel == 0
+
+
 def test_one_request_that_does_not_fit_alone_fails_alone(
     new_engine: NewEngine, checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
