@@ -18,7 +18,7 @@ from jobs.ledger import Ledger, Limits
 from jobs.logs import configure_logs
 from jobs.settings import Settings
 from jobs.store import connect, inspect
-from jobs.sweeper import Sweeper
+from jobs.sweeper import sweeper
 
 MAX_FORM_PARTS = 64
 MAX_FORM_FIELD_BYTES = 262_144
@@ -59,11 +59,11 @@ def create_app(settings: Settings) -> Flask:
     app.register_blueprint(health.bp)
     problems.init_app(app)
     changes = Changes(client, waiting.heard)
-    sweeper = Sweeper(ledger, hints, settings.sweep_ms)
+    sweeping = sweeper(client, ledger, hints, settings)
     changes.start()
-    sweeper.start()
+    sweeping.start()
     running = app.extensions["running"] = ExitStack()
-    for part in (client, hints, door, sweeper, changes):
+    for part in (client, hints, door, sweeping, changes):
         running.callback(part.close)
     atexit.register(running.close)
     return app

@@ -7,11 +7,14 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable
+from typing import TypeVar
 
+from jobs.feed import Events
 from jobs.job import Job, Status
 
 LONGEST_WAIT_S = 60
 _RECHECK_S = 2.0
+T = TypeVar("T")
 
 
 def preferred_wait(header: str | None) -> float:
@@ -21,37 +24,57 @@ def preferred_wait(header: str | None) -> float:
 
 
 class Waiting:
-    """Requests that wait for jobs to end; ``heard`` wakes them, and a slow poll where it fails."""
+    """Requests that wait for a change; ``heard`` wakes them, and a slow poll where it fails."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._events: dict[str, set[threading.Event]] = defaultdict(set)
 
-    def heard(self, job_id: str, word: str) -> None:
-        """Wake whoever waits for a job that has ended."""
-        if word in {Status.SUCCEEDED, Status.FAILED, Status.CANCELED}:
-            with self._lock:
-                for event in self._events.get(job_id, ()):
+    def heard(self, job_id: str, word: str, tenant: str) -> None:
+        """Wake whoever waits for a job that has ended, or for any change of a tenant's."""
+        ended = word in {Status.SUCCEEDED, Status.FAILED, Status.CANCELED}
+        with self._lock:
+            for name in (job_id, _all_of(tenant)) if ended else (_all_of(tenant),):
+                for event in self._events.get(name, ()):
                     event.set()
 
     def until_ended(self, fetch: Callable[[], Job], seconds: float) -> Job:
         """Return the job once it has ended, or as it stands after ``seconds``."""
         job = fetch()
-        if seconds <= 0 or job.status.is_terminal:
-            return job
+        return self._until(job.id, job, fetch, lambda job: job.status.is_terminal, seconds)
+
+    def until_told(self, tenant: str, fetch: Callable[[], Events], seconds: float) -> Events:
+        """Return a tenant's events once there are any, or none after ``seconds``."""
+        return self._until(_all_of(tenant), fetch(), fetch, lambda told: bool(told.events), seconds)
+
+    def _until(
+        self,
+        name: str,
+        found: T,
+        fetch: Callable[[], T],
+        enough: Callable[[T], bool],
+        seconds: float,
+    ) -> T:
+        if seconds <= 0 or enough(found):
+            return found
         event = threading.Event()
         with self._lock:
-            self._events[job.id].add(event)
+            self._events[name].add(event)
         try:
             give_up = time.monotonic() + seconds
-            while not (job := fetch()).status.is_terminal:
+            while not enough(found := fetch()):
                 left = give_up - time.monotonic()
                 if left <= 0:
                     break
                 event.wait(min(left, _RECHECK_S))
-            return job
+                event.clear()
+            return found
         finally:
             with self._lock:
-                self._events[job.id].discard(event)
-                if not self._events[job.id]:
-                    del self._events[job.id]
+                self._events[name].discard(event)
+                if not self._events[name]:
+                    del self._events[name]
+
+
+def _all_of(tenant: str) -> str:
+    return f"all of {tenant}"

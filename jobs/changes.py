@@ -8,15 +8,18 @@ from collections.abc import Callable
 import redis
 import structlog
 
-from jobs.ledger import CHANGES
+from jobs.scripts import PREFIX
+
+CHANGES = f"{PREFIX}changes"
+"""Channel of ``<job id> <status> <tenant>`` for every change, and ``<job id> cancel``."""
 
 _log = structlog.get_logger()
 
 
 class Changes:
-    """A thread that calls ``heard(job id, status or "cancel")`` at every change of any job."""
+    """A thread that calls ``heard(job id, status or "cancel", tenant or "")`` at every change."""
 
-    def __init__(self, client: redis.Redis, heard: Callable[[str, str], None]) -> None:
+    def __init__(self, client: redis.Redis, heard: Callable[[str, str, str], None]) -> None:
         self._client = client
         self._heard = heard
         self._stop = threading.Event()
@@ -46,5 +49,5 @@ class Changes:
             while not self._stop.is_set():
                 message = channel.get_message(timeout=1.0)
                 if message:
-                    job_id, word = message["data"].decode().split(" ", 1)
-                    self._heard(job_id, word)
+                    job_id, word, *tenant = message["data"].decode().split(" ")
+                    self._heard(job_id, word, *tenant or [""])

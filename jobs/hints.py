@@ -13,7 +13,7 @@ import structlog
 from celery import Celery
 from kombu.exceptions import OperationalError
 
-from jobs.ledger import PREFIX
+from jobs.scripts import PREFIX
 from jobs.store import told_plainly
 
 TASK = "worker.answer"

@@ -5,7 +5,8 @@ from __future__ import annotations
 import redis
 
 from jobs.errors import ImageExpired
-from jobs.ledger import PREFIX
+from jobs.memory import FULL, full
+from jobs.scripts import PREFIX
 from jobs.store import told_plainly
 
 
@@ -22,6 +23,8 @@ class ImageStore:
         Raises LedgerFull, StoreUnavailable.
         """
         with told_plainly():
+            if self._client.exists(FULL):
+                raise full()
             key = self._key(tenant, digest)
             if not self._client.set(key, data, px=self._first_life, nx=True):
                 self._prolong(key)

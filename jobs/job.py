@@ -12,7 +12,8 @@ from typing import Any
 
 from jobs.request import Conversation, Parameters
 
-RECORD_VERSION = 1
+RECORD_VERSION = 2
+"""Raised when the form of a record changes; tests/previous holds the version before."""
 
 
 class Status(StrEnum):
@@ -67,6 +68,8 @@ class Draft:
     deadline_ms: int | None = None
     """Milliseconds from acceptance to the moment after which an answer is worthless."""
     group: str | None = None
+    supersede: bool = False
+    """Whether what the group asked before is no longer wanted."""
     metadata: Mapping[str, Any] = field(default_factory=dict)
     idempotency_key: str | None = None
     fingerprint: str = ""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import redis
 
 from jobs.errors import ConfigurationError, NotFound, Unauthorized
-from jobs.ledger import PREFIX
+from jobs.scripts import PREFIX
 from jobs.store import told_plainly
 
 _FORM = re.compile(r"lj_([a-z0-9]{8,32})_([A-Za-z0-9]{32,128})")

@@ -5,26 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache
-from importlib.resources import files
-from typing import Any, Literal
+from typing import Any
 
 import redis
 
-from jobs.errors import (
-    IdempotencyMismatch,
-    ImageExpired,
-    LedgerFull,
-    StoreUnavailable,
-    TenantQueueFull,
-)
+from jobs.errors import IdempotencyMismatch, ImageExpired, LedgerFull, TenantQueueFull
 from jobs.job import RECORD_VERSION, Claim, Draft, Job, Outcome, Reason, Status
+from jobs.records import decoded, record
+from jobs.scripts import PREFIX, Durability, Scripts
 from jobs.settings import Settings
 from jobs.store import told_plainly
-
-PREFIX = "lj:"
-CHANGES = f"{PREFIX}changes"
-"""Channel on which every change of a job is told as ``<job id> <status or 'cancel'>``."""
 
 
 @dataclass(frozen=True)
@@ -76,9 +66,8 @@ class Sweep:
 class Ledger:
     """The jobs of all tenants in one Redis or Valkey.
 
-    ``durability`` is how acceptance is made durable (see jobs.store.Server). ``clock`` returns
-    milliseconds since the epoch; without one the store's own clock counts, so that no two machines
-    disagree. Every method raises StoreUnavailable where the store cannot be used.
+    ``durability`` and ``clock`` are as in jobs.scripts. Every method raises StoreUnavailable where
+    the store cannot be used.
     """
 
     def __init__(
@@ -86,13 +75,14 @@ class Ledger:
         client: redis.Redis,
         limits: Limits | None = None,
         *,
-        durability: Literal["waitaof", "always", "memory"] = "waitaof",
+        durability: Durability = "waitaof",
         clock: Callable[[], int] | None = None,
     ) -> None:
         self._client = client
         self._limits = limits or Limits()
-        self._durability = durability
-        self._clock = clock or (lambda: 0)
+        timeout = self._limits.durability_timeout
+        scripts = Scripts(client, durability=durability, durability_timeout=timeout, clock=clock)
+        self._run = scripts.run
 
     def submit(self, draft: Draft) -> tuple[Job, bool]:
         """Accept a job and return it once it is durable; True where an idempotency key replayed it.
@@ -124,6 +114,7 @@ class Ledger:
             limits.queue,
             draft.work if draft.cache else "",
             int(draft.parameters.are_repeatable),
+            int(draft.supersede),
             *dict.fromkeys(image.digest for image in draft.conversation.images),
             durable=True,
         )
@@ -142,13 +133,13 @@ class Ledger:
             raise LedgerFull("too many jobs are waiting; submit again later", retry_after=30)
         if verdict == "image_missing":
             raise ImageExpired("a picture of this job is not kept; send it again", param="images")
-        return Job.from_record(_record(reply[1])), verdict == "replayed"
+        return Job.from_record(record(reply[1])), verdict == "replayed"
 
     def get(self, tenant: str, job_id: str) -> Job | None:
         """Return a tenant's job; None where there is none, or it is another tenant's."""
         with told_plainly():
-            record = self._client.hgetall(f"{PREFIX}job:{job_id}")
-        job = Job.from_record(_decoded(record)) if record else None
+            found = self._client.hgetall(f"{PREFIX}job:{job_id}")
+        job = Job.from_record(decoded(found)) if found else None
         return job if job and job.tenant == tenant else None
 
     def claim(self, model: str, worker: str) -> Claim | None:
@@ -156,8 +147,8 @@ class Ledger:
         flat = self._run("claim", model, worker, self._limits.lease)
         if not flat:
             return None
-        record = _record(flat)
-        return Claim(Job.from_record(record), int(record["fence"]))
+        fields = record(flat)
+        return Claim(Job.from_record(fields), int(fields["fence"]))
 
     def finish(self, claim: Claim, outcome: Outcome) -> bool:
         """End a job; False where the claim has been lost, and nothing changed."""
@@ -183,14 +174,24 @@ class Ledger:
             return self.finish(claim, Outcome(Status.FAILED, Reason.ERROR, error=error))
         return bool(self._run("release", claim.job.id, claim.fence, "retried", 1, wait_ms))
 
+    def crash(self, claim: Claim, outcome: str) -> bool:
+        """Count a job as part of a crash at once, rather than when its lease runs out.
+
+        ``outcome`` is what its attempt says. False where the claim has been lost.
+        """
+        return bool(self._run("crash", claim.job.id, claim.fence, outcome, self._limits.crashes))
+
     def renew(
         self, worker: str, model: str, facts: Mapping[str, Any], claims: Mapping[str, int]
     ) -> Renewal:
-        """Say that a worker is alive and keep its jobs; ``claims`` maps job id to fencing token."""
+        """Say that a worker is alive and keep its jobs; ``claims`` maps job id to fencing token.
+
+        A job that the worker was given half a lease ago and does not name goes back to the queue:
+        the reply to its claim was lost on the way.
+        """
         pairs = [item for pair in claims.items() for item in pair]
-        lost, unwanted = self._run(
-            "renew", worker, model, self._limits.lease, json.dumps(dict(facts)), *pairs
-        )
+        lease, told = self._limits.lease, json.dumps(dict(facts))
+        lost, unwanted = self._run("renew", worker, model, lease, told, lease // 2, *pairs)
         return Renewal(frozenset(i.decode() for i in lost), frozenset(i.decode() for i in unwanted))
 
     def leave(self, worker: str, model: str) -> None:
@@ -204,19 +205,22 @@ class Ledger:
         self._run("cancel", job_id, tenant, durable=True)
         return self.get(tenant, job_id)
 
-    def sweep(self, at_most: int = 200) -> Sweep:
-        """Repair what time has done, to at most ``at_most`` jobs of each kind; safe anywhere."""
-        return Sweep(*self._run("sweep", self._limits.crashes, at_most))
+    def erase(self, tenant: str, job_id: str) -> bool:
+        """Leave nothing of a tenant's job, once that is durable; False where there is none.
 
-    def lead(self, name: str, for_ms: int) -> bool:
-        """Whether ``name`` may sweep for ``for_ms``: it leads already, or nobody does."""
-        with told_plainly():
-            key = f"{PREFIX}sweeper"
-            if self._client.set(key, name, px=for_ms, nx=True):
-                return True
-            if self._client.get(key) != name.encode():
-                return False
-            return bool(self._client.pexpire(key, for_ms))
+        Gone are its record, its events, its way to be found, and pictures that no other job shows.
+        A worker that has it is told to stop, and what it brings is refused.
+        """
+        return bool(self._run("erase", job_id, tenant, durable=True))
+
+    def sweep(self, at_most: int = 200, spare_after_ms: int = 0) -> Sweep:
+        """Repair what time has done, to at most ``at_most`` jobs of each kind; safe anywhere.
+
+        After ``spare_after_ms`` (0: never) without a sweep, leases are first prolonged instead: the
+        store was away, and no worker could renew.
+        """
+        limits = self._limits
+        return Sweep(*self._run("sweep", limits.crashes, at_most, limits.lease, spare_after_ms))
 
     def position(self, job: Job) -> int:
         """Return about how many jobs will have been claimed when this one is, itself included.
@@ -240,13 +244,13 @@ class Ledger:
         """Return how many jobs of a model can be claimed, by class; ``suspect`` is one of them."""
         with told_plainly():
             counts = self._client.hgetall(f"{PREFIX}queued:{model}")
-        return {name: int(count) for name, count in _decoded(counts).items()}
+        return {name: int(count) for name, count in decoded(counts).items()}
 
     def counters(self) -> dict[str, int]:
         """Return how many jobs were ever `coalesced`, and how many `answered_from_cache`."""
         with told_plainly():
             counts = self._client.hgetall(f"{PREFIX}counters")
-        return {name: int(count) for name, count in _decoded(counts).items()}
+        return {name: int(count) for name, count in decoded(counts).items()}
 
     def models(self) -> set[str]:
         """Return every model that has ever had a job or a worker."""
@@ -261,45 +265,3 @@ class Ledger:
                 self._client.mget([f"{PREFIX}worker:{n.decode()}" for n in names]) if names else []
             )
         return {n.decode(): json.loads(f) for n, f in zip(names, facts, strict=True) if f}
-
-    def _run(self, script: str, *arguments: str | int, durable: bool = False) -> Any:
-        """Run a script; where ``durable``, return once what it wrote is synced to disk."""
-        text, digest = _script(script)
-        sent = (1, PREFIX, self._clock(), *arguments)
-        wait = durable and self._durability == "waitaof"
-        with told_plainly():
-            try:
-                reply, synced = self._send(digest, sent, wait)
-            except redis.exceptions.NoScriptError:
-                self._client.script_load(text)
-                reply, synced = self._send(digest, sent, wait)
-        if wait and synced < 1:
-            raise StoreUnavailable("the store did not confirm its sync to disk", retry_after=5)
-        return reply
-
-    def _send(self, digest: str, sent: tuple[str | int, ...], wait: bool) -> tuple[Any, int]:
-        if not wait:
-            return self._client.evalsha(digest, *sent), 0
-        # WAITAOF speaks of the writes of its own connection, hence one pipeline.
-        with self._client.pipeline(transaction=False) as pipe:
-            pipe.evalsha(digest, *sent)
-            pipe.execute_command("WAITAOF", 1, 0, self._limits.durability_timeout)
-            reply, synced = pipe.execute()
-        return reply, int(synced[0])
-
-
-@cache
-def _script(name: str) -> tuple[str, str]:
-    import hashlib
-
-    folder = files("jobs") / "lua"
-    text = (folder / "shared.lua").read_text() + (folder / f"{name}.lua").read_text()
-    return text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
-
-
-def _record(flat: list[bytes]) -> dict[str, str]:
-    return _decoded(dict(zip(flat[::2], flat[1::2], strict=True)))
-
-
-def _decoded(record: Mapping[bytes, bytes]) -> dict[str, str]:
-    return {name.decode(): value.decode() for name, value in record.items()}

@@ -86,6 +86,18 @@ class Settings(BaseSettings):
         description="on SIGTERM, how long running jobs may take before handed back",
     )
 
+    step_stall_seconds: float = Field(
+        default=300,
+        gt=0,
+        description="a worker whose engine takes so long for one step ends, and is to be restarted",
+    )
+    claim_stall_seconds: float = Field(
+        default=30,
+        gt=0,
+        description="a worker that claims nothing for so long while jobs and hints wait and slots "
+        "are free ends, and is to be restarted",
+    )
+
     lease_ms: int = Field(
         default=30_000, ge=500, description="a job whose worker is silent for so long is requeued"
     )
@@ -112,6 +124,13 @@ class Settings(BaseSettings):
     )
     queue_limit: int = Field(
         default=2_000_000, ge=1, description="queued jobs of all tenants together; above: 503"
+    )
+
+    memory_limit_percent: int = Field(
+        default=85,
+        ge=1,
+        le=99,
+        description="share of the store's maxmemory above which nothing is accepted: 503",
     )
 
     max_body_bytes: int = Field(

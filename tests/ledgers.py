@@ -5,8 +5,9 @@ from itertools import count
 from typing import Any
 
 from jobs.job import Claim, Draft, Job, Outcome, Status
-from jobs.ledger import PREFIX, Ledger
+from jobs.ledger import Ledger
 from jobs.request import Conversation, ImagePart, Parameters, Turn
+from jobs.scripts import PREFIX
 
 MODEL = "demo"
 ANSWER = Outcome(Status.SUCCEEDED, answer={"text": "E42", "finish_reason": "stop"})

@@ -100,6 +100,12 @@ class Leases:
         with self._lock:
             return self._held[claim.fence].stop
 
+    @property
+    def claims(self) -> list[Claim]:
+        """What is held."""
+        with self._lock:
+            return [held.claim for held in self._held.values()]
+
     def wait_empty(self, seconds: float) -> bool:
         """Wait until nothing is held; False where ``seconds`` passed first."""
         with self._lock:
@@ -112,8 +118,9 @@ class Leases:
         for fence in held:
             self._stop(fence, why)
 
-    def heard(self, job_id: str, word: str) -> None:
+    def heard(self, job_id: str, word: str, tenant: str) -> None:
         """Stop a held job the moment its cancellation is told, rather than at the next renewal."""
+        del tenant
         if word == "cancel":
             self._stop_job(job_id, Stop.UNWANTED)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import socket
 import sys
 from typing import Any
@@ -17,11 +18,12 @@ from jobs.image_store import ImageStore
 from jobs.ledger import Ledger, Limits
 from jobs.settings import Settings
 from jobs.store import connect, inspect
-from jobs.sweeper import Sweeper
+from jobs.sweeper import sweeper
 from worker.engine import EngineError
 from worker.leases import Leases
 from worker.loading import facts, load_engine
 from worker.tasks import Desk
+from worker.watchdog import Patience, Watchdog
 
 
 class EngineStep(bootsteps.StartStopStep):
@@ -56,6 +58,7 @@ class EngineStep(bootsteps.StartStopStep):
     def stop(self, parent: Any) -> None:
         """Let running jobs end within the grace period, hand back the rest, and leave."""
         del parent
+        self._watchdog.close()
         self._desk.wait(self._settings.drain_seconds)
         self._changes.close()
         self._sweeper.close()
@@ -72,7 +75,8 @@ class EngineStep(bootsteps.StartStopStep):
         server = inspect(client, settings.durability)
         ledger = Ledger(client, Limits.from_settings(settings), durability=server.durability)
         model = settings.served_model
-        worker = f"{socket.gethostname()}-{os.getpid()}"
+        # In a container every process is number 1: the rest tells a worker from the one before it.
+        worker = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
         self._engine = load_engine(settings)
         engine = self._engine
         self._leases = Leases(ledger, model, worker, settings.renew_ms, lambda: facts(engine))
@@ -80,11 +84,17 @@ class EngineStep(bootsteps.StartStopStep):
             ledger, ImageStore(client), self._engine, self._leases, model, worker, _give_up
         )
         self._changes = Changes(client, self._leases.heard)
-        self._sweeper = Sweeper(ledger, Hints(parent.app, client), settings.sweep_ms)
+        hints = Hints(parent.app, client)
+        self._sweeper = sweeper(client, ledger, hints, settings)
+        patience = Patience(
+            settings.step_stall_seconds, settings.claim_stall_seconds, settings.drain_seconds
+        )
+        self._watchdog = Watchdog(engine, self._desk, self._leases, ledger, hints, model, patience)
         parent.app.desk = self._desk
         self._leases.start()
         self._changes.start()
         self._sweeper.start()
+        self._watchdog.start()
 
 
 def _give_up() -> None:

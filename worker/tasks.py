@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import threading
 import time
 from collections.abc import Callable
@@ -30,6 +31,7 @@ _log = structlog.get_logger()
 
 FINISH_PATIENCE_S = 60.0
 """How long a computed answer waits for a store that is away before it is given up."""
+FIRST_BACKOFF_MS, LONGEST_BACKOFF_MS = 2_000, 60_000
 
 
 class Handle(Protocol):
@@ -72,6 +74,7 @@ class Desk:
         self._worker = worker
         self._give_up = give_up
         self._draining = threading.Event()
+        self.last_claim = time.monotonic()
 
     def drain(self) -> None:
         """Claim no further jobs."""
@@ -89,6 +92,7 @@ class Desk:
         A task that raised MemoryError or SystemExit would not be acknowledged and would keep its
         slot for ever, hence BaseException.
         """
+        self.last_claim = time.monotonic()
         if self._draining.is_set():
             return
         try:
@@ -104,11 +108,8 @@ class Desk:
             self._settle(claim, log)
         except BaseException as error:
             log.error("job_not_settled", error=type(error).__name__, exc_info=True)
-            self._patiently(
-                lambda: self._ledger.retry(
-                    claim, 1000, as_data("internal_error", "the worker failed on this job")
-                )
-            )
+            failure = as_data("internal_error", "the worker failed on this job")
+            self._patiently(lambda: self._ledger.retry(claim, backoff_ms(claim.job), failure))
         finally:
             self._leases.drop(claim)
 
@@ -126,7 +127,7 @@ class Desk:
         except EngineError as error:
             failure = as_data(error.code, error.message)
             log.warning("job_retried", code=error.code)
-            self._patiently(lambda: self._ledger.retry(claim, 1000, failure))
+            self._patiently(lambda: self._ledger.retry(claim, backoff_ms(claim.job), failure))
             return
         if outcome is None:
             self._patiently(lambda: self._ledger.hand_back(claim))
@@ -161,6 +162,16 @@ class Desk:
                     _log.error("store_away", seconds=FINISH_PATIENCE_S)
                     return False
                 time.sleep(0.5)
+
+
+def backoff_ms(job: Job) -> int:
+    """Return how long a job that failed for a passing reason waits for its next try.
+
+    Full jitter, so that jobs which failed together do not come back together
+    (aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter).
+    """
+    tried = sum(attempt.outcome == "retried" for attempt in job.attempts)
+    return round(random.uniform(0, min(LONGEST_BACKOFF_MS, FIRST_BACKOFF_MS * 2**tried)))  # noqa: S311 - spreads load, guards nothing
 
 
 def to_request(job: Job, images: ImageStore) -> Request:

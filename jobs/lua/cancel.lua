@@ -5,11 +5,5 @@ local job = read(ARGV[2])
 if not job or job.tenant ~= ARGV[3] then
   return 0
 end
-if job.status == 'queued' then
-  dequeue(job)
-  finish(job, 'canceled', { cancel_requested = whole(now), compute_stopped = whole(now), reason = 'canceled' })
-elseif job.status == 'processing' and not job.cancel_requested then
-  write(job.id, { cancel_requested = whole(now) })
-  redis.call('PUBLISH', key('changes'), job.id .. ' cancel')
-end
+withdraw(job, 'canceled')
 return 1

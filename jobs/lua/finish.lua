@@ -11,6 +11,7 @@ for i = 5, #ARGV, 2 do
 end
 if ARGV[4] == 'canceled' then
   fields.compute_stopped = whole(now)
+  fields.reason = why_withdrawn(job)
 end
 let_go(job)
 finish(job, ARGV[4], fields)

@@ -1,9 +1,12 @@
 -- Says that a worker is alive, and keeps what it holds.
--- ARGV: now, worker, model, lease ms, facts about the worker as JSON, then id and fence of each job held
+-- ARGV: now, worker, model, lease ms, facts about the worker as JSON, ms within which a claim is heard of,
+--       then id and fence of each job held
 -- Returns {ids it holds no longer, ids it is asked to stop}
 local worker, model, lease = ARGV[2], ARGV[3], tonumber(ARGV[4])
 local lost, unwanted = {}, {}
-for i = 6, #ARGV, 2 do
+local known = {}
+for i = 7, #ARGV, 2 do
+  known[ARGV[i]] = true
   local job = held(ARGV[i], ARGV[i + 1])
   if not job then
     lost[#lost + 1] = ARGV[i]
@@ -11,6 +14,16 @@ for i = 6, #ARGV, 2 do
     redis.call('ZADD', key('leases'), whole(now + lease), job.id)
     if job.cancel_requested then
       unwanted[#unwanted + 1] = job.id
+    end
+  end
+end
+-- The reply to a claim may be lost: the ledger has given a job away, and the worker does not know.
+for _, id in ipairs(redis.call('SMEMBERS', key('held', worker))) do
+  local job = not known[id] and read(id)
+  if job and job.status == 'processing' and job.worker == worker then
+    local attempts = cjson.decode(job.attempts)
+    if attempts[#attempts].started_at + ARGV[6] <= now then
+      give_back(job, 'unheard', 0, 0)
     end
   end
 end

@@ -1,6 +1,7 @@
 -- Shared by every script of the ledger: keys, the clock, the queues, and the end of a job.
 -- KEYS[1] is the prefix of all keys. ARGV[1] is the time in milliseconds, or 0 for the server's clock.
 -- Redis runs a script as one atomic step, so each state change below is all or nothing.
+-- A field that is empty or missing is the same: an older version may have written the record.
 
 local prefix = KEYS[1]
 
@@ -43,10 +44,13 @@ local function write(id, fields)
   redis.call('HSET', key('job', id), unpack(flat))
 end
 
+-- Tells a change of state; the record keeps which events are its own, so that they can go with it.
 local function announce(job, status, reason)
-  redis.call('XADD', key('events', job.tenant), 'MAXLEN', '~', 100000, '*',
+  local event = redis.call('XADD', key('events', job.tenant), 'MAXLEN', '~', 100000, '*',
     'job', job.id, 'status', status, 'reason', reason or '', 'at', whole(now))
-  redis.call('PUBLISH', key('changes'), job.id .. ' ' .. status)
+  job.events = job.events and job.events .. ' ' .. event or event
+  write(job.id, { events = job.events })
+  redis.call('PUBLISH', key('changes'), job.id .. ' ' .. status .. ' ' .. job.tenant)
 end
 
 -- How many jobs wait, for whatever.
@@ -259,4 +263,89 @@ local function held(id, fence)
     return job
   end
   return nil
+end
+
+-- Ends what its submitter wants no more; `reason` is why.
+local function withdraw(job, reason)
+  if job.status == 'queued' then
+    dequeue(job)
+    finish(job, 'canceled', { cancel_requested = whole(now), compute_stopped = whole(now), reason = reason })
+  elseif job.status == 'processing' and not job.cancel_requested then
+    write(job.id, { cancel_requested = whole(now), withdrawn = reason })
+    redis.call('PUBLISH', key('changes'), job.id .. ' cancel')
+  end
+end
+
+local function why_withdrawn(job)
+  return job.withdrawn or 'canceled'
+end
+
+-- Puts a job back unanswered, or ends it where it is not wanted any more.
+local function give_back(job, outcome, charge, wait)
+  let_go(job)
+  local attempts = ended(job, outcome)
+  if job.cancel_requested then
+    finish(job, 'canceled', { attempts = attempts, compute_stopped = whole(now), reason = why_withdrawn(job) })
+    return
+  end
+  write(job.id, { status = 'queued', attempts = attempts, tries = job.tries - 1 + charge })
+  if wait > 0 then
+    delay(job, whole(now + wait))
+  else
+    requeue(job)
+  end
+  announce(job, 'queued')
+end
+
+-- Has a job that was in a worker's hands when that broke down wait for a run alone, or ends it.
+local function crash(job, outcome, most_crashes)
+  let_go(job)
+  job.crashes = job.crashes + 1
+  local fields = { attempts = ended(job, outcome), crashes = job.crashes }
+  if job.cancel_requested then
+    fields.reason = why_withdrawn(job)
+    finish(job, 'canceled', fields)
+  elseif job.crashes >= most_crashes then
+    fields.reason = 'poison'
+    finish(job, 'failed', fields)
+  else
+    fields.status = 'queued'
+    write(job.id, fields)
+    suspect(job)
+    announce(job, 'queued')
+  end
+end
+
+-- Counts who shows a picture. Returns how many still do.
+local function use_pictures(job, by)
+  local left = {}
+  for digest in string.gmatch(job.pictures or '', '%S+') do
+    left[digest] = redis.call('HINCRBY', key('shown', job.tenant), digest, by)
+    if left[digest] <= 0 then
+      redis.call('HDEL', key('shown', job.tenant), digest)
+    end
+  end
+  return left
+end
+
+-- Leaves nothing of a job that has ended. Returns how many jobs still show each of its pictures.
+local function forget(job)
+  redis.call('DEL', key('job', job.id))
+  redis.call('ZREM', key('retained'), job.id)
+  reindex(job)
+  redis.call('ZREM', key('jobs', job.tenant), job.id)
+  if job.group ~= '' then
+    redis.call('ZREM', key('group', job.tenant, job.group), job.id)
+  end
+  if job.idempotency and redis.call('HGET', key('idempotency', job.tenant, job.idempotency), 'job') == job.id then
+    redis.call('DEL', key('idempotency', job.tenant, job.idempotency))
+  end
+  local events = key('events', job.tenant)
+  for event in string.gmatch(job.events or '', '%S+') do
+    redis.call('XDEL', events, event)
+  end
+  if redis.call('XLEN', events) == 0 then
+    redis.call('DEL', events)
+  end
+  return use_pictures(job, -1)
 end

@@ -1,12 +1,13 @@
 -- Accepts a job, or says why not.
 -- ARGV: now, id, tenant, model, class, group, request, due in ms, has deadline, retention ms, version,
 --       idempotency key, fingerprint, tenant limit, total limit, digest of the work or '', repeatable,
---       image digests ...
+--       supersede, image digests ...
 -- Returns {'accepted', record} | {'replayed', record} | {'mismatch'} | {'tenant_full'} | {'full'} | {'image_missing', digest}
 
 -- One script ends all who follow a job, some tens of milliseconds for so many; the next one after
 -- them is run for itself, and is the one that later ones follow.
 local MOST_FOLLOWERS = 200
+local MOST_SUPERSEDED = 1000
 
 local id, tenant, model = ARGV[2], ARGV[3], ARGV[4]
 -- The client sends a command again whose reply it did not hear.
@@ -24,6 +25,9 @@ if idempotency then
     return { 'replayed', redis.call('HGETALL', key('job', first[1])) }
   end
 end
+if redis.call('EXISTS', key('full')) == 1 then
+  return { 'full' }
+end
 if tonumber(redis.call('HGET', key('queued-by-tenant'), tenant) or 0) >= tonumber(ARGV[14]) then
   return { 'tenant_full' }
 end
@@ -33,7 +37,9 @@ end
 
 local due, retention = now + ARGV[8], tonumber(ARGV[10])
 -- Pictures outlive every job that shows them.
-for i = 18, #ARGV do
+local pictures = {}
+for i = 19, #ARGV do
+  pictures[#pictures + 1] = ARGV[i]
   local image = key('image', tenant, ARGV[i])
   local left = redis.call('PTTL', image)
   if left == -2 then
@@ -48,9 +54,16 @@ local job = {
   v = ARGV[11], id = id, tenant = tenant, model = model, class = ARGV[5], group = ARGV[6],
   status = 'queued', request = ARGV[7], created = whole(now), due = whole(due), deadline = ARGV[9],
   retention = ARGV[10], seq = redis.call('INCR', key('seq')), tries = 0, crashes = 0,
-  work = ARGV[16], repeatable = ARGV[17],
+  work = ARGV[16], repeatable = ARGV[17], idempotency = ARGV[12], pictures = table.concat(pictures, ' '),
 }
+if job.group ~= '' and ARGV[18] == '1' then
+  -- The newest of a group's jobs, as a script must not hold up the store.
+  for _, other in ipairs(redis.call('ZREVRANGE', key('group', tenant, job.group), 0, MOST_SUPERSEDED - 1)) do
+    withdraw(read(other), 'superseded')
+  end
+end
 write(id, job)
+use_pictures(job, 1)
 redis.call('SADD', key('models'), model)
 redis.call('ZADD', key('due'), job.due, id)
 redis.call('ZADD', key('jobs', tenant), job.seq, id)

@@ -1,30 +1,25 @@
 -- Repairs what time has done, a bounded amount at a time.
--- ARGV: now, most crashes, most jobs to look at of each kind
+-- ARGV: now, most crashes, most jobs to look at of each kind, lease ms,
+--       ms without a sweep after which leases are spared, or 0
 -- Returns {leases expired, jobs ended, retries promoted, jobs forgotten}
-local most_crashes, limit = tonumber(ARGV[2]), ARGV[3]
+local most_crashes, limit, lease, dark = tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5])
 
 local function due(name)
   return redis.call('ZRANGEBYSCORE', key(name), '-inf', whole(now), 'LIMIT', 0, limit)
 end
 
+-- While the store was away no worker could renew. They live, most likely, and get the time to say so.
+local last = tonumber(redis.call('GET', key('swept')) or now)
+redis.call('SET', key('swept'), whole(now))
+if dark > 0 and now - last > dark then
+  for _, id in ipairs(redis.call('ZRANGE', key('leases'), 0, -1)) do
+    redis.call('ZADD', key('leases'), 'XX', 'GT', whole(now + lease), id)
+  end
+end
+
 local leases = due('leases')
 for _, id in ipairs(leases) do
-  local job = read(id)
-  let_go(job)
-  local crashes = job.crashes + 1
-  local fields = { attempts = ended(job, 'lease_expired'), crashes = crashes }
-  if job.cancel_requested then
-    fields.reason = 'canceled'
-    finish(job, 'canceled', fields)
-  elseif crashes >= most_crashes then
-    fields.reason = 'poison'
-    finish(job, 'failed', fields)
-  else
-    fields.status = 'queued'
-    write(id, fields)
-    suspect(job)
-    announce(job, 'queued')
-  end
+  crash(read(id), 'lease_expired', most_crashes)
 end
 
 local overdue = due('due')
@@ -51,14 +46,7 @@ end
 
 local retained = due('retained')
 for _, id in ipairs(retained) do
-  local job = read(id)
-  redis.call('ZREM', key('retained'), id)
-  redis.call('DEL', key('job', id))
-  reindex(job)
-  redis.call('ZREM', key('jobs', job.tenant), id)
-  if job.group ~= '' then
-    redis.call('ZREM', key('group', job.tenant, job.group), id)
-  end
+  forget(read(id))
 end
 
 return { #leases, #overdue, #delayed, #retained }

@@ -5,7 +5,8 @@ from io import BytesIO
 from typing import Any
 
 from jobs.hints import queue_of
-from jobs.ledger import PREFIX, Ledger
+from jobs.ledger import Ledger
+from jobs.scripts import PREFIX
 from tests.eventually import eventually
 from tests.ledgers import ANSWER, MODEL, claimed
 from tests.unit.api.conftest import PNG, QUESTION, Caller, assert_problem

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from jobs.job import Outcome, Priority, Status
-from jobs.ledger import PREFIX, Ledger
+from jobs.ledger import Ledger
 from jobs.request import Parameters
+from jobs.scripts import PREFIX
 from tests.ledgers import claimed
 from tests.unit.api.conftest import DATA_URI, PNG, QUESTION, Caller, assert_problem, body
 

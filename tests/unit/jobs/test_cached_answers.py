@@ -7,8 +7,9 @@ import pytest
 from jobs.errors import ImageExpired
 from jobs.image_store import ImageStore
 from jobs.job import Job, Outcome, Reason, Status
-from jobs.ledger import PREFIX, Ledger, Limits
+from jobs.ledger import Ledger, Limits
 from jobs.request import Conversation, ImagePart, Parameters, Turn
+from jobs.scripts import PREFIX
 from tests.conftest import NewLedger
 from tests.eventually import eventually
 from tests.ledgers import (

@@ -9,8 +9,9 @@ import pytest
 from jobs.errors import LedgerFull, TenantQueueFull
 from jobs.image_store import ImageStore
 from jobs.job import Job, Outcome, Priority, Reason, Status
-from jobs.ledger import PREFIX, Ledger
+from jobs.ledger import Ledger
 from jobs.request import Conversation, ImagePart, Parameters, Turn
+from jobs.scripts import PREFIX
 from tests.conftest import NewLedger
 from tests.ledgers import (
     ANSWER,

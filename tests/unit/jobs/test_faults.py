@@ -14,6 +14,7 @@ import redis
 
 from jobs.errors import ConfigurationError, LedgerFull, StoreUnavailable
 from jobs.image_store import ImageStore
+from jobs.lead import Lead
 from jobs.ledger import Ledger, Limits
 from jobs.store import connect, inspect, told_plainly
 from llava_jobs.embedded import EmbeddedStore
@@ -127,7 +128,7 @@ def test_a_store_that_is_away_is_told_as_such(away: Any) -> None:
         lambda: ledger.submit(draft()),
         lambda: ledger.get("acme", "job_1"),
         lambda: ledger.claim(MODEL, "w1"),
-        lambda: ledger.lead("me", 1),
+        lambda: Lead(away, "sweeper").hold(1),
         lambda: ledger.workers(MODEL),
         lambda: ImageStore(away).get("acme", "d"),
         lambda: inspect(away, "disk"),

@@ -8,9 +8,11 @@ import pytest
 
 from jobs.changes import Changes
 from jobs.hints import Hints, celery_app, queue_of
-from jobs.ledger import PREFIX, Ledger
+from jobs.ledger import Ledger
+from jobs.scripts import PREFIX
+from jobs.settings import Settings
 from jobs.store import connect
-from jobs.sweeper import Sweeper
+from jobs.sweeper import sweeper
 from llava_jobs.embedded import EmbeddedStore
 from tests.eventually import eventually
 from tests.ledgers import FAILURE, MODEL, Clock, claimed, submitted
@@ -70,11 +72,11 @@ def test_the_sweeper_publishes_the_hints_that_are_missing_and_no_more(
         submitted(ledger)
     hints.publish(MODEL, 3)
     drop_hints(client)
-    sweeper = Sweeper(ledger, hints, 1_000)
+    sweeping = sweeper(client, ledger, hints, Settings())
 
-    sweeper.sweep()
+    sweeping.sweep()
     assert hints.waiting(MODEL) == 3
-    sweeper.sweep()
+    sweeping.sweep()
     assert hints.waiting(MODEL) == 3
 
 
@@ -83,11 +85,11 @@ def test_a_retry_gets_its_hint_when_its_delay_is_over(
 ) -> None:
     submitted(ledger)
     ledger.retry(claimed(ledger), 1_000, FAILURE)
-    sweeper = Sweeper(ledger, hints, 1_000)
-    sweeper.sweep()
+    sweeping = sweeper(client, ledger, hints, Settings())
+    sweeping.sweep()
     assert hints.waiting(MODEL) == 0
     clock.forward(1_000)
-    sweeper.sweep()
+    sweeping.sweep()
     assert hints.waiting(MODEL) == 1
 
 
@@ -95,7 +97,7 @@ def test_a_suspect_gets_a_hint_too(hints: Hints, client: Any, ledger: Ledger, cl
     submitted(ledger)
     claimed(ledger, "dead")
     clock.forward(30_000)
-    Sweeper(ledger, hints, 1_000).sweep()
+    sweeper(client, ledger, hints, Settings()).sweep()
     assert hints.waiting(MODEL) == 1
 
 
@@ -103,7 +105,7 @@ def test_of_two_sweepers_the_second_takes_over_when_the_first_is_gone(
     hints: Hints, client: Any, ledger: Ledger
 ) -> None:
     submitted(ledger)
-    first, second = Sweeper(ledger, hints, 50), Sweeper(ledger, hints, 50)
+    first, second = (sweeper(client, ledger, hints, Settings(sweep_ms=50)) for _ in range(2))
     first.start()
     eventually(lambda: hints.waiting(MODEL) == 1, "the first sweeps")
     second.start()
@@ -113,29 +115,29 @@ def test_of_two_sweepers_the_second_takes_over_when_the_first_is_gone(
     second.close()
 
 
-def test_a_sweeper_outlives_a_store_that_is_away(hints: Hints, ledger: Ledger) -> None:
+def test_a_sweeper_outlives_a_store_that_is_away(hints: Hints, client: Any, ledger: Ledger) -> None:
     class Away(Ledger):
         """A ledger whose sweeps fail twice."""
 
         failures = 2
 
-        def sweep(self, at_most: int = 200) -> Any:
+        def sweep(self, at_most: int = 200, spare_after_ms: int = 0) -> Any:
             if self.failures:
                 self.failures -= 1
                 raise OSError("away")
-            return ledger.sweep(at_most)
+            return ledger.sweep(at_most, spare_after_ms)
 
     submitted(ledger)
-    sweeper = Sweeper(Away(ledger._client), hints, 20)
-    sweeper.start()
+    sweeping = sweeper(client, Away(client), hints, Settings(sweep_ms=20))
+    sweeping.start()
     eventually(lambda: hints.waiting(MODEL) == 1, "it sweeps again")
-    sweeper.close()
+    sweeping.close()
 
 
 def test_every_change_of_a_job_is_heard(store: EmbeddedStore, client: Any, ledger: Ledger) -> None:
     listener = connect(store.url)
     heard: list[tuple[str, str]] = []
-    changes = Changes(listener, lambda job_id, word: heard.append((job_id, word)))
+    changes = Changes(listener, lambda job_id, word, _: heard.append((job_id, word)))
     changes.start()
     # Counting subscribers would count those that other tests leave for a moment.
     eventually(lambda: client.publish(f"{PREFIX}changes", "probe queued") and heard, "it listens")
@@ -158,7 +160,7 @@ def test_changes_are_heard_again_after_the_connection_was_cut(
 ) -> None:
     listener = connect(store.url)
     heard: list[str] = []
-    changes = Changes(listener, lambda job_id, _: heard.append(job_id))
+    changes = Changes(listener, lambda job_id, *_: heard.append(job_id))
     changes.start()
     eventually(lambda: client.publish(f"{PREFIX}changes", "probe queued") and heard, "it listens")
     heard.clear()

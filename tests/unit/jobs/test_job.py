@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from jobs.job import Job, Status
-from jobs.ledger import PREFIX, Ledger
+from jobs.ledger import Ledger
 from jobs.request import Conversation, ImagePart, Parameters, Turn
+from jobs.scripts import PREFIX
 from tests.ledgers import ANSWER, claimed, draft, submitted
 
 PICTURE = ImagePart("d" * 64, 64, 48)

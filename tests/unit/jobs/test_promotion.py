@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from jobs.job import Outcome, Priority, Reason, Status
-from jobs.ledger import PREFIX, Ledger
+from jobs.ledger import Ledger
+from jobs.scripts import PREFIX
 from tests.conftest import NewLedger
 from tests.ledgers import (
     ANSWER,

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from jobs.ledger import PREFIX, Ledger
+from jobs.ledger import Ledger
+from jobs.scripts import PREFIX
 from tests.eventually import eventually
 from tests.ledgers import MODEL, Clock, claimed, submitted
 from worker.leases import Leases, Stop

@@ -1,0 +1,100 @@
+"""Running the ledger's Lua: each change of state is one script, and durable where it must be."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from functools import cache
+from importlib.resources import files
+from typing import Any, Literal, NamedTuple
+
+import redis
+
+from jobs.errors import StoreUnavailable
+from jobs.store import told_plainly
+
+PREFIX = "lj:"
+"""Before every key of ours, so that one access rule covers them and nothing else is touched."""
+
+Durability = Literal["waitaof", "always", "memory"]
+
+_RELIEVING = frozenset({"claim", "finish", "release", "crash", "renew", "cancel", "sweep", "erase"})
+"""What makes room or lets work go on, and so must run where memory is full."""
+
+
+class Script(NamedTuple):
+    """The text of a script and its SHA-1, by which a server that has seen it knows it."""
+
+    text: str
+    digest: str
+
+
+class Scripts:
+    """The scripts of one store.
+
+    ``durability`` is how a write is made durable (see jobs.store.Server), ``durability_timeout`` in
+    milliseconds. ``clock`` returns milliseconds since the epoch; without one the store's own clock
+    counts, so that no two machines disagree.
+    """
+
+    def __init__(
+        self,
+        client: redis.Redis,
+        *,
+        durability: Durability = "waitaof",
+        durability_timeout: int = 2_000,
+        clock: Callable[[], int] | None = None,
+    ) -> None:
+        self._client = client
+        self._waits = durability == "waitaof"
+        self._timeout = durability_timeout
+        self._clock = clock or (lambda: 0)
+        self._with_flags = True
+
+    def run(self, name: str, *arguments: str | int | bytes, durable: bool = False) -> Any:
+        """Run a script; where ``durable``, return once what it wrote is synced to disk.
+
+        Raises LedgerFull, StoreUnavailable.
+        """
+        sent = (1, PREFIX, self._clock(), *arguments)
+        wait = durable and self._waits
+        with told_plainly():
+            try:
+                reply, synced = self._send(name, sent, wait)
+            except redis.exceptions.NoScriptError:
+                self._load(name)
+                reply, synced = self._send(name, sent, wait)
+        if wait and synced < 1:
+            raise StoreUnavailable("the store did not confirm its sync to disk", retry_after=5)
+        return reply
+
+    def _send(self, name: str, sent: tuple[str | int | bytes, ...], wait: bool) -> tuple[Any, int]:
+        digest = script(name, self._with_flags).digest
+        if not wait:
+            return self._client.evalsha(digest, *sent), 0
+        # WAITAOF speaks of the writes of its own connection, hence one pipeline.
+        with self._client.pipeline(transaction=False) as pipe:
+            pipe.evalsha(digest, *sent)
+            pipe.execute_command("WAITAOF", 1, 0, self._timeout)
+            reply, synced = pipe.execute()
+        return reply, int(synced[0])
+
+    def _load(self, name: str) -> None:
+        try:
+            self._client.script_load(script(name, self._with_flags).text)
+        except redis.ResponseError as error:
+            if not self._with_flags or "compiling" not in str(error):
+                raise
+            # Redis 6.2 takes a script's flags for a mistake in it.
+            self._with_flags = False
+            self._client.script_load(script(name, self._with_flags).text)
+
+
+@cache
+def script(name: str, with_flags: bool = True) -> Script:
+    """Return a script of ``jobs/lua`` behind what all of them share."""
+    folder = files("jobs") / "lua"
+    text = (folder / "shared.lua").read_text() + (folder / f"{name}.lua").read_text()
+    if with_flags:
+        text = f"#!lua{' flags=allow-oom' if name in _RELIEVING else ''}\n{text}"
+    return Script(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())

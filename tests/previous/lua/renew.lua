@@ -1,0 +1,24 @@
+-- Says that a worker is alive, and keeps what it holds.
+-- ARGV: now, worker, model, lease ms, facts about the worker as JSON, then id and fence of each job held
+-- Returns {ids it holds no longer, ids it is asked to stop}
+local worker, model, lease = ARGV[2], ARGV[3], tonumber(ARGV[4])
+local lost, unwanted = {}, {}
+for i = 6, #ARGV, 2 do
+  local job = held(ARGV[i], ARGV[i + 1])
+  if not job then
+    lost[#lost + 1] = ARGV[i]
+  else
+    redis.call('ZADD', key('leases'), whole(now + lease), job.id)
+    if job.cancel_requested then
+      unwanted[#unwanted + 1] = job.id
+    end
+  end
+end
+redis.call('SADD', key('models'), model)
+redis.call('SET', key('worker', worker), ARGV[5], 'PX', lease)
+redis.call('ZREMRANGEBYSCORE', key('workers', model), '-inf', whole(now))
+redis.call('ZADD', key('workers', model), whole(now + lease), worker)
+if redis.call('GET', key('alone', model)) == worker then
+  redis.call('PEXPIRE', key('alone', model), lease)
+end
+return { lost, unwanted }

@@ -1,0 +1,262 @@
+-- Shared by every script of the ledger: keys, the clock, the queues, and the end of a job.
+-- KEYS[1] is the prefix of all keys. ARGV[1] is the time in milliseconds, or 0 for the server's clock.
+-- Redis runs a script as one atomic step, so each state change below is all or nothing.
+
+local prefix = KEYS[1]
+
+local function key(...)
+  return prefix .. table.concat({ ... }, ':')
+end
+
+local now = tonumber(ARGV[1])
+if now == 0 then
+  local time = redis.call('TIME')
+  now = time[1] * 1000 + math.floor(time[2] / 1000)
+end
+
+-- Lua prints large numbers as 1.7e+12; ids and times must stay whole.
+local function whole(number)
+  return string.format('%.0f', number)
+end
+
+local WEIGHTS = { high = 8, normal = 3, low = 1 }
+local CLASSES = { 'high', 'normal', 'low' }
+
+local function read(id)
+  local flat = redis.call('HGETALL', key('job', id))
+  if #flat == 0 then
+    return nil
+  end
+  local job = {}
+  for i = 1, #flat, 2 do
+    job[flat[i]] = flat[i + 1]
+  end
+  return job
+end
+
+local function write(id, fields)
+  local flat = {}
+  for name, value in pairs(fields) do
+    flat[#flat + 1] = name
+    flat[#flat + 1] = tostring(value)
+  end
+  redis.call('HSET', key('job', id), unpack(flat))
+end
+
+local function announce(job, status, reason)
+  redis.call('XADD', key('events', job.tenant), 'MAXLEN', '~', 100000, '*',
+    'job', job.id, 'status', status, 'reason', reason or '', 'at', whole(now))
+  redis.call('PUBLISH', key('changes'), job.id .. ' ' .. status)
+end
+
+-- How many jobs wait, for whatever.
+local function count(job, by)
+  redis.call('HINCRBY', key('queued-by-tenant'), job.tenant, by)
+  redis.call('HINCRBY', key('queued-total'), 'jobs', by)
+end
+
+-- How many jobs wait for a worker, by model and class; suspects count as a class of their own.
+local function count_claimable(job, class, by)
+  redis.call('HINCRBY', key('queued', job.model), class, by)
+  count(job, by)
+end
+
+local function enqueue(job)
+  local queue = key('queue', job.model, job.class, job.tenant)
+  redis.call('ZADD', queue, job.seq, job.id)
+  local turns = key('turns', job.model, job.class)
+  -- A tenant that joins stands behind those who wait for their turn already.
+  local turn = redis.call('HGET', key('turn'), job.model .. ':' .. job.class) or 0
+  redis.call('ZADD', turns, 'NX', turn, job.tenant)
+  count_claimable(job, job.class, 1)
+  job.place = 'queue'
+  write(job.id, { place = 'queue' })
+end
+
+local function suspect(job)
+  redis.call('ZADD', key('suspects', job.model), job.seq, job.id)
+  count_claimable(job, 'suspect', 1)
+  write(job.id, { place = 'suspects' })
+end
+
+-- A job that was part of a crash runs alone until it ends, however often it comes back.
+local function requeue(job)
+  if tonumber(job.crashes) > 0 then
+    suspect(job)
+  else
+    enqueue(job)
+  end
+end
+
+local function delay(job, due)
+  redis.call('ZADD', key('delayed'), due, job.id)
+  count(job, 1)
+  write(job.id, { place = 'delayed' })
+end
+
+-- Takes a queued job out of wherever it waits.
+local function dequeue(job)
+  if job.place == 'queue' then
+    local queue = key('queue', job.model, job.class, job.tenant)
+    redis.call('ZREM', queue, job.id)
+    if redis.call('EXISTS', queue) == 0 then
+      redis.call('ZREM', key('turns', job.model, job.class), job.tenant)
+    end
+    count_claimable(job, job.class, -1)
+  elseif job.place == 'suspects' then
+    redis.call('ZREM', key('suspects', job.model), job.id)
+    count_claimable(job, 'suspect', -1)
+  elseif job.place == 'following' then
+    redis.call('ZREM', key('followers', job.deduplicated_from), job.id)
+    count(job, -1)
+  else
+    redis.call('ZREM', key('delayed'), job.id)
+    count(job, -1)
+  end
+  if redis.call('HGET', key('queued-by-tenant'), job.tenant) == '0' then
+    redis.call('HDEL', key('queued-by-tenant'), job.tenant)
+  end
+end
+
+local function let_go(job)
+  redis.call('ZREM', key('leases'), job.id)
+  redis.call('SREM', key('held', job.worker), job.id)
+end
+
+-- The attempts with the last one ended.
+local function ended(job, outcome)
+  local attempts = cjson.decode(job.attempts)
+  attempts[#attempts].ended_at = now
+  attempts[#attempts].outcome = outcome
+  return cjson.encode(attempts)
+end
+
+-- Moves an open job to a higher class, in its own place there.
+local function raise(job, class)
+  if WEIGHTS[class] <= WEIGHTS[job.class] then
+    return
+  end
+  local waits = job.place == 'queue'
+  if waits then
+    dequeue(job)
+  end
+  job.class = class
+  write(job.id, { class = class })
+  if waits then
+    enqueue(job)
+  end
+end
+
+-- Has a job wait for the outcome of another one that asks the same, rather than for a worker.
+local function follow(job, leader)
+  redis.call('ZADD', key('followers', leader.id), job.seq, job.id)
+  count(job, 1)
+  write(job.id, { place = 'following', deduplicated_from = leader.id })
+  raise(leader, job.class)
+end
+
+local function lapsed(job)
+  return tonumber(job.due) <= now and (job.deadline == '1' and 'deadline' or 'expired')
+end
+
+-- Writes and tells the end of a job.
+local function close(job, status, fields)
+  redis.call('ZREM', key('due'), job.id)
+  fields.status = status
+  fields.finished = whole(now)
+  fields.expires = whole(now + job.retention)
+  fields.place = ''
+  write(job.id, fields)
+  redis.call('ZADD', key('retained'), fields.expires, job.id)
+  announce(job, status, fields.reason)
+end
+
+-- Ends a job as another one that asked the same has ended; nothing was computed for it.
+local function share(job, status, outcome)
+  local usage = outcome.usage and cjson.decode(outcome.usage)
+  if usage then
+    usage.cached_tokens = usage.prompt_tokens
+  end
+  close(job, status, {
+    reason = outcome.reason, answer = outcome.answer, error = outcome.error,
+    usage = usage and cjson.encode(usage) or nil,
+  })
+end
+
+local function each_follower(job, act)
+  for _, id in ipairs(redis.call('ZRANGE', key('followers', job.id), 0, -1)) do
+    local follower = read(id)
+    -- An older program, which knows no followers, may have ended one in its own right.
+    if follower and follower.place == 'following' then
+      act(follower)
+    end
+  end
+end
+
+-- Has the oldest follower do the work that its leader did not, and lead the rest. Those past their
+-- time end here, so that no script promotes one after the other.
+local function promote(job)
+  local heir
+  each_follower(job, function(follower)
+    local reason = lapsed(follower)
+    if reason then
+      dequeue(follower)
+      close(follower, 'failed', { reason = reason })
+    elseif not heir then
+      dequeue(follower)
+      write(follower.id, { deduplicated_from = '' })
+      heir = follower
+      enqueue(heir)
+    else
+      write(follower.id, { deduplicated_from = heir.id })
+      raise(heir, follower.class)
+    end
+  end)
+  if heir and redis.call('EXISTS', key('followers', job.id)) == 1 then
+    redis.call('RENAME', key('followers', job.id), key('followers', heir.id))
+  end
+  return heir
+end
+
+-- Keeps the way from a piece of work to the job that does it, or has done it for whoever asks again.
+local function reindex(job, status, heir)
+  local same = key('same', job.tenant, job.work or '')
+  if redis.call('GET', same) ~= job.id then
+    return
+  end
+  if heir then
+    redis.call('SET', same, heir.id)
+  elseif status == 'succeeded' and job.repeatable == '1' then
+    redis.call('PEXPIRE', same, job.retention)
+  else
+    redis.call('DEL', same)
+  end
+end
+
+-- Failures that lie in what was asked, and not in the one job that asked it.
+local FOR_ALL = { error = true, poison = true, refused = true }
+
+-- Ends a job for good, and with it those that follow it, or else has one of them take its place.
+-- `fields` carry what its end brought: reason, answer, error, usage, timing.
+local function finish(job, status, fields)
+  close(job, status, fields)
+  local heir
+  if status == 'succeeded' or (status == 'failed' and FOR_ALL[fields.reason or 'error']) then
+    each_follower(job, function(follower)
+      dequeue(follower)
+      share(follower, status, fields)
+    end)
+  else
+    heir = promote(job)
+  end
+  reindex(job, status, heir)
+end
+
+-- A job is in a worker's hands only while it is processing under the worker's own fencing token.
+local function held(id, fence)
+  local job = read(id)
+  if job and job.status == 'processing' and job.fence == fence then
+    return job
+  end
+  return nil
+end

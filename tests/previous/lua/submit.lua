@@ -1,0 +1,83 @@
+-- Accepts a job, or says why not.
+-- ARGV: now, id, tenant, model, class, group, request, due in ms, has deadline, retention ms, version,
+--       idempotency key, fingerprint, tenant limit, total limit, digest of the work or '', repeatable,
+--       image digests ...
+-- Returns {'accepted', record} | {'replayed', record} | {'mismatch'} | {'tenant_full'} | {'full'} | {'image_missing', digest}
+
+-- One script ends all who follow a job, some tens of milliseconds for so many; the next one after
+-- them is run for itself, and is the one that later ones follow.
+local MOST_FOLLOWERS = 200
+
+local id, tenant, model = ARGV[2], ARGV[3], ARGV[4]
+-- The client sends a command again whose reply it did not hear.
+if redis.call('EXISTS', key('job', id)) == 1 then
+  return { 'accepted', redis.call('HGETALL', key('job', id)) }
+end
+local idempotency = ARGV[12] ~= '' and key('idempotency', tenant, ARGV[12])
+
+if idempotency then
+  local first = redis.call('HMGET', idempotency, 'job', 'fingerprint')
+  if first[1] and redis.call('EXISTS', key('job', first[1])) == 1 then
+    if first[2] ~= ARGV[13] then
+      return { 'mismatch' }
+    end
+    return { 'replayed', redis.call('HGETALL', key('job', first[1])) }
+  end
+end
+if tonumber(redis.call('HGET', key('queued-by-tenant'), tenant) or 0) >= tonumber(ARGV[14]) then
+  return { 'tenant_full' }
+end
+if tonumber(redis.call('HGET', key('queued-total'), 'jobs') or 0) >= tonumber(ARGV[15]) then
+  return { 'full' }
+end
+
+local due, retention = now + ARGV[8], tonumber(ARGV[10])
+-- Pictures outlive every job that shows them.
+for i = 18, #ARGV do
+  local image = key('image', tenant, ARGV[i])
+  local left = redis.call('PTTL', image)
+  if left == -2 then
+    return { 'image_missing', ARGV[i] }
+  end
+  if left >= 0 and now + left < due + retention then
+    redis.call('PEXPIRE', image, whole(due + retention - now))
+  end
+end
+
+local job = {
+  v = ARGV[11], id = id, tenant = tenant, model = model, class = ARGV[5], group = ARGV[6],
+  status = 'queued', request = ARGV[7], created = whole(now), due = whole(due), deadline = ARGV[9],
+  retention = ARGV[10], seq = redis.call('INCR', key('seq')), tries = 0, crashes = 0,
+  work = ARGV[16], repeatable = ARGV[17],
+}
+write(id, job)
+redis.call('SADD', key('models'), model)
+redis.call('ZADD', key('due'), job.due, id)
+redis.call('ZADD', key('jobs', tenant), job.seq, id)
+if job.group ~= '' then
+  redis.call('ZADD', key('group', tenant, job.group), job.seq, id)
+end
+if idempotency then
+  redis.call('HSET', idempotency, 'job', id, 'fingerprint', ARGV[13])
+  redis.call('PEXPIRE', idempotency, ARGV[10])
+end
+announce(job, 'queued')
+
+-- The same work is done once: its answer is there, or a job is about it already, or this one will be.
+local same = job.work ~= '' and key('same', tenant, job.work)
+local first = same and read(redis.call('GET', same) or '')
+if first and first.status == 'succeeded' then
+  write(id, { deduplicated_from = first.id })
+  share(job, 'succeeded', first)
+  redis.call('HINCRBY', key('counters'), 'answered_from_cache', 1)
+elseif first and not first.finished
+    and redis.call('ZCARD', key('followers', first.id)) < MOST_FOLLOWERS then
+  follow(job, first)
+  redis.call('HINCRBY', key('counters'), 'coalesced', 1)
+else
+  enqueue(job)
+  if same then
+    redis.call('SET', same, id)
+  end
+end
+return { 'accepted', redis.call('HGETALL', key('job', id)) }

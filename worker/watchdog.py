@@ -1,0 +1,118 @@
+"""The watchdog: ends a worker that has stopped working and does not know it."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import structlog
+
+from jobs.errors import JobsError
+from jobs.hints import Hints
+from jobs.ledger import Ledger
+from worker.leases import Leases
+from worker.tasks import Desk
+
+INTERVAL_S = 1.0
+_log = structlog.get_logger()
+
+
+class Stepping(Protocol):
+    """What the watchdog looks at in an engine."""
+
+    slots: int
+
+    @property
+    def step_age(self) -> float:
+        """Seconds that the current step has taken."""
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long each kind of silence is taken for work, in seconds."""
+
+    step: float
+    claim: float
+    drain: float
+
+
+class Watchdog:
+    """A thread that looks whether the engine steps and the consumer claims.
+
+    An engine whose step never ends cannot be stopped from within its process: its jobs are counted
+    as part of a crash, so that one that caused it comes to run alone. A consumer that hears no
+    hints harms no job: what runs may end first. ``end`` ends the process; the supervisor starts
+    another.
+    """
+
+    def __init__(
+        self,
+        engine: Stepping,
+        desk: Desk,
+        leases: Leases,
+        ledger: Ledger,
+        hints: Hints,
+        model: str,
+        patience: Patience,
+        end: Callable[[int], object] = os._exit,
+    ) -> None:
+        self._engine = engine
+        self._desk = desk
+        self._leases = leases
+        self._ledger = ledger
+        self._hints = hints
+        self._model = model
+        self._patience = patience
+        self._end = end
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
+
+    def start(self) -> None:
+        """Begin to look."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Look no more: what follows is a drain, which has a clock of its own."""
+        self._closed.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout=15)
+
+    def _run(self) -> None:
+        while not self._closed.wait(INTERVAL_S):
+            try:
+                if self._engine.step_age > self._patience.step:
+                    self._break_down()
+                elif self._is_deaf():
+                    self._leave()
+            except JobsError:
+                continue  # the store is away: nothing can be said about hints
+
+    def _is_deaf(self) -> bool:
+        silent = time.monotonic() - self._desk.last_claim > self._patience.claim
+        return (
+            silent
+            and len(self._leases.claims) < self._engine.slots
+            and sum(self._ledger.queued(self._model).values()) > 0
+            and self._hints.waiting(self._model) > 0
+        )
+
+    def _break_down(self) -> None:
+        _log.critical("engine_stalled", seconds=self._patience.step)
+        self._desk.drain()
+        for claim in self._leases.claims:
+            try:
+                self._ledger.crash(claim, "engine_stalled")
+            except JobsError as error:
+                _log.error("crash_not_told", code=error.code)
+        self._end(os.EX_SOFTWARE)
+
+    def _leave(self) -> None:
+        _log.critical("consumer_stalled", seconds=self._patience.claim)
+        self._desk.drain()
+        self._desk.wait(self._patience.drain)
+        self._leases.close()
+        self._end(os.EX_SOFTWARE)
