@@ -7,14 +7,16 @@ from contextlib import ExitStack
 
 from flask import Flask
 
-from api import health, problems, views
+from api import events, health, listing, problems, views
 from api.images import ImageDoor
 from api.waiting import Waiting
 from jobs.changes import Changes
+from jobs.feed import Feed
 from jobs.hints import Hints, celery_app
 from jobs.image_store import ImageStore
 from jobs.keys import DEFAULT_TENANT, Keys
 from jobs.ledger import Ledger, Limits
+from jobs.listing import Listing
 from jobs.logs import configure_logs
 from jobs.settings import Settings
 from jobs.store import connect, inspect
@@ -53,10 +55,17 @@ def create_app(settings: Settings) -> Flask:
     if settings.bootstrap_key:
         keys.create_first(DEFAULT_TENANT, settings.bootstrap_key.get_secret_value())
     app.extensions["services"] = views.Services(
-        settings, ledger, ImageStore(client), door, hints, waiting
+        settings,
+        ledger,
+        ImageStore(client),
+        door,
+        hints,
+        waiting,
+        Listing(client),
+        Feed(client),
     )
-    app.register_blueprint(views.bp)
-    app.register_blueprint(health.bp)
+    for routes in (views, listing, events, health):
+        app.register_blueprint(routes.bp)
     problems.init_app(app)
     changes = Changes(client, waiting.heard)
     sweeping = sweeper(client, ledger, hints, settings)

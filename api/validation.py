@@ -34,6 +34,7 @@ _CODES = {
     "question_missing": "question_missing",
     "image_missing": "image_missing",
     "conflicting_fields": "conflicting_fields",
+    "too_many_ids": "too_many_ids",
 }
 """Types of pydantic's errors, and ours, to the codes that callers see; else invalid_field."""
 
@@ -100,6 +101,7 @@ class CreateJob(_Fields):
     priority: Literal["high", "normal", "low"] = "normal"
     deadline: str | None = None
     group: Name | None = None
+    supersede: bool = False
     metadata: dict[str, Any] = {}
     cache: bool = True
 
@@ -139,6 +141,8 @@ class CreateJob(_Fields):
                 raise PydanticCustomError("question_missing", "the last message must be a user's")
         elif self.question is None:
             raise PydanticCustomError("question_missing", "send a question, or messages")
+        if self.supersede and self.group is None:
+            raise PydanticCustomError("missing", "supersede needs a group")
         if not self.sources:
             raise PydanticCustomError("image_missing", "send at least one picture in images")
         return self
@@ -242,8 +246,13 @@ def _validated(fields: dict[str, Any], *, strict: bool) -> CreateJob:
     try:
         return CreateJob.model_validate(fields, strict=strict)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
+        raise invalid(error) from None
+
+
+def invalid(error: ValidationError) -> InvalidRequest:
+    """Return what a caller is told of the first field that is wrong."""
+    first = error.errors(include_url=False, include_input=False)[0]
     param = ".".join(map(str, first["loc"])) or None
     code = _CODES.get(first["type"], "invalid_field")
     message = first["msg"] if param is None else f"{param}: {first['msg']}"
-    raise InvalidRequest(message, code=code, param=param)
+    return InvalidRequest(message, code=code, param=param)

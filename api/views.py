@@ -14,10 +14,12 @@ from api.representation import represent
 from api.validation import CreateJob, Message, TextPart, image_bytes, read_create_job
 from api.waiting import Waiting, preferred_wait
 from jobs.errors import InvalidRequest, NotFound
+from jobs.feed import Feed
 from jobs.hints import Hints
 from jobs.image_store import ImageStore
 from jobs.job import Draft, Job, Priority, Status
 from jobs.ledger import Ledger
+from jobs.listing import Listing
 from jobs.request import Conversation, ImagePart, Parameters, Turn
 from jobs.settings import Settings
 
@@ -34,6 +36,8 @@ class Services:
     door: ImageDoor
     hints: Hints
     waiting: Waiting
+    listing: Listing
+    feed: Feed
 
 
 @bp.post("/jobs")
@@ -80,6 +84,14 @@ def cancel_job(job_id: str) -> Response:
     if job is None:
         raise _no_job()
     return _shown(job)
+
+
+@bp.delete("/jobs/<job_id>")
+def erase_job(job_id: str) -> Response:
+    """Leave nothing of a job, wherever it stands."""
+    if not services().ledger.erase(tenant(), job_id):
+        raise _no_job()
+    return Response(status=204)
 
 
 @bp.get("/models")
@@ -149,13 +161,14 @@ def _draft(owner: str, body: CreateJob) -> Draft:
         priority=Priority(body.priority),
         deadline_ms=body.deadline_ms,
         group=body.group,
+        supersede=body.supersede,
         metadata=body.metadata,
         idempotency_key=idempotency_key,
         cache=body.cache,
         revision=settings.model_revision,
     )
     fixed = f"{draft.model}|{draft.priority}|{draft.deadline_ms}|{draft.group}|"
-    fixed += "" if draft.cache else "uncached|"
+    fixed += ("" if draft.cache else "uncached|") + ("supersede|" if draft.supersede else "")
     fingerprint = hashlib.sha256((fixed + draft.request_json()).encode()).hexdigest()
     return Draft(**{**vars(draft), "fingerprint": fingerprint})
 
