@@ -1,4 +1,4 @@
-"""Finding jobs again: by status, by group, by id, page by page; and stopping and erasing a group."""
+"""Finding jobs again by status, group, id and page; stopping and erasing a group."""
 
 from typing import Any
 
