@@ -91,6 +91,14 @@ class Model:
         job.lapse()
         self._settle(job, now)
 
+    def erase(self, job: Known, now: int) -> None:
+        """Note that nothing stays of a job."""
+        if job.is_open:
+            self.end(job, Status.CANCELED, Reason.CANCELED, now)
+        if job.work and self.doers.get(job.work) is job:
+            del self.doers[job.work]
+        del self.jobs[job.id]
+
     def go_back(self, job: Known, ready: int, now: int) -> None:
         """Note that a job waits again, or ends where it is not wanted any more."""
         if job.unwanted:

@@ -56,6 +56,7 @@ class Life(RuleBasedStateMachine):
         self.ledger = Ledger(client, LIMITS, clock=self.clock)
         self.model = Model()
         self.jobs = self.model.jobs
+        self.accepted = 0
 
     @initialize()
     def begin(self) -> None:
@@ -83,7 +84,7 @@ class Life(RuleBasedStateMachine):
         fields = {**WORK[work], "conversation": SAME} if WORK[work] else {}
         shared = (tenant, work) if fields and cache else None
         for _ in range(count):
-            number = len(self.jobs)
+            number = self.accepted = self.accepted + 1
             asked = draft(
                 tenant,
                 id=f"job_{number:032x}",
@@ -133,10 +134,10 @@ class Life(RuleBasedStateMachine):
         cancel: int,
     ) -> None:
         """Accept jobs that ask the same, and cancel some of them, the leader first."""
-        first = len(self.jobs)
+        before = set(self.jobs)
         for number, priority in enumerate(priorities):
             self.submit(tenant, priority, None if number else deadline_ms, work, True, 1)
-        for job in list(self.jobs.values())[first : first + cancel]:
+        for job in [job for i, job in self.jobs.items() if i not in before][:cancel]:
             self._cancel(job)
 
     @rule(
@@ -160,9 +161,9 @@ class Life(RuleBasedStateMachine):
     @rule(claim=claims, way=st.sampled_from(["stopped", "handed back", "retried"]))
     def cancel_running(self, claim: Claim, way: str) -> None:
         """Cancel a running job, whose worker may be about to let it go for another reason."""
-        job = self._job(claim)
         if not self._holds(claim):
             return
+        job = self._job(claim)
         assert self.ledger.cancel(job.tenant, claim.job.id)
         job.unwanted = True
         if way == "stopped":
@@ -241,6 +242,39 @@ class Life(RuleBasedStateMachine):
         self.clock.forward(LIMITS.lease)
         self.sweep()
 
+    @rule(claim=claims)
+    def break_down(self, claim: Claim) -> None:
+        """Have a worker say that it breaks down with a job in its hands."""
+        done = self.ledger.crash(claim, "engine_stalled")
+        assert done == self._holds(claim)
+        if done:
+            self._crashed(self._job(claim))
+
+    @rule(worker=st.sampled_from(WORKERS))
+    def lose_a_claims_reply(self, worker: str) -> None:
+        """Have a worker renew what it knows of, of all that it was given half a lease ago."""
+        unheard = self._claimed(worker, 1)
+        self.clock.forward(LIMITS.lease // 2)
+        held = self.model.held_by(worker)
+        known = {j.id: j.fence for j in held if not any(j.id == c.job.id for c in unheard)}
+        self.ledger.renew(worker, MODEL, {}, known)
+        for job in held:
+            if job.id in known:
+                job.lease = self.clock.now + LIMITS.lease
+            else:
+                job.tries -= 1
+                self.model.go_back(job, 0, self.clock.now)
+
+    @rule(pick=st.randoms(use_true_random=False))
+    def erase(self, pick: Any) -> None:
+        """Leave nothing of a job, now and then."""
+        if not self.jobs or pick.random() < 0.5:
+            return
+        job = self.jobs[pick.choice(sorted(self.jobs))]
+        assert not self.ledger.erase(f"not-{job.tenant}", job.id)
+        assert self.ledger.erase(job.tenant, job.id)
+        self.model.erase(job, self.clock.now)
+
     @rule(worker=st.sampled_from(WORKERS))
     def rerun(self, worker: str) -> None:
         """Give a worker a job that nobody will hear of again."""
@@ -253,12 +287,7 @@ class Life(RuleBasedStateMachine):
         now = self.clock.now
         for job in self.jobs.values():
             if job.is_held and job.lease <= now:
-                job.crashes += 1
-                if not job.unwanted and job.crashes >= LIMITS.crashes:
-                    self.model.end(job, Status.FAILED, Reason.POISON, now)
-                else:
-                    job.tries -= 1
-                    self.model.go_back(job, 0, now)
+                self._crashed(job)
         for job in self.jobs.values():
             if job.is_open and job.due <= now:
                 self.model.lapse(job, now)
@@ -309,6 +338,14 @@ class Life(RuleBasedStateMachine):
             got.append(claim)
         return got
 
+    def _crashed(self, job: Known) -> None:
+        job.crashes += 1
+        if not job.unwanted and job.crashes >= LIMITS.crashes:
+            self.model.end(job, Status.FAILED, Reason.POISON, self.clock.now)
+        else:
+            job.tries -= 1
+            self.model.go_back(job, 0, self.clock.now)
+
     def _cancel(self, job: Known) -> None:
         assert self.ledger.cancel(job.tenant, job.id) is not None
         if job.status is Status.QUEUED:
@@ -320,8 +357,8 @@ class Life(RuleBasedStateMachine):
         return self.jobs[claim.job.id]
 
     def _holds(self, claim: Claim) -> bool:
-        job = self._job(claim)
-        return job.is_held and job.fence == claim.fence
+        job = self.jobs.get(claim.job.id)
+        return job is not None and job.is_held and job.fence == claim.fence
 
     def _note_claim(self, claim: Claim, worker: str) -> None:
         job = self._job(claim)

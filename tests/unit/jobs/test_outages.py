@@ -1,0 +1,236 @@
+"""What the ledger makes of replies that were lost, outages, and workers that break down."""
+
+from typing import Any
+
+import pytest
+
+from jobs.errors import LedgerFull
+from jobs.image_store import ImageStore
+from jobs.ledger import Ledger
+from jobs.memory import Memory
+from tests.conftest import NewLedger
+from tests.ledgers import (
+    ANSWER,
+    MODEL,
+    Clock,
+    assert_counts_are_true,
+    claimed,
+    draft,
+    events,
+    now,
+    status_of,
+    submitted,
+)
+
+LEASE = 30_000
+
+
+def outcomes(ledger: Ledger, job_id: str) -> list[str | None]:
+    """How each attempt at a job went."""
+    job = ledger.get("acme", job_id)
+    assert job is not None
+    return [attempt.outcome for attempt in job.attempts]
+
+
+def test_a_job_whose_claim_was_not_heard_goes_back_uncharged_within_a_lease(
+    client: Any, ledger: Ledger, clock: Clock
+) -> None:
+    job_id = submitted(ledger)
+    unheard = claimed(ledger)
+    clock.forward(LEASE // 2 - 1)
+    ledger.renew("w1", MODEL, {}, {})
+    assert status_of(ledger, job_id) == ("processing", None)
+    clock.forward(1)
+    ledger.renew("w1", MODEL, {}, {})
+    assert status_of(ledger, job_id) == ("queued", None)
+    assert outcomes(ledger, job_id) == ["unheard"]
+    assert_counts_are_true(client, ledger)
+
+    again = claimed(ledger, "w2")
+    assert not ledger.finish(unheard, ANSWER)
+    assert ledger.finish(again, ANSWER)
+
+
+def test_a_job_that_its_worker_names_stays_with_it(ledger: Ledger, clock: Clock) -> None:
+    job_id = submitted(ledger)
+    claim = claimed(ledger)
+    clock.forward(LEASE - 1)
+    ledger.renew("w1", MODEL, {}, {job_id: claim.fence})
+    assert status_of(ledger, job_id) == ("processing", None)
+
+
+def test_a_job_that_another_worker_holds_is_not_given_back_by_this_one(
+    ledger: Ledger, clock: Clock
+) -> None:
+    job_id = submitted(ledger)
+    claimed(ledger, "w2")
+    clock.forward(LEASE - 1)
+    ledger.renew("w1", MODEL, {}, {})
+    assert status_of(ledger, job_id) == ("processing", None)
+
+
+def test_a_canceled_job_whose_claim_was_not_heard_ends(ledger: Ledger, clock: Clock) -> None:
+    job_id = submitted(ledger)
+    claimed(ledger)
+    ledger.cancel("acme", job_id)
+    clock.forward(LEASE // 2)
+    ledger.renew("w1", MODEL, {}, {})
+    assert status_of(ledger, job_id) == ("canceled", "canceled")
+
+
+def test_after_an_outage_workers_get_the_time_to_renew(ledger: Ledger, clock: Clock) -> None:
+    job_id = submitted(ledger)
+    claim = claimed(ledger)
+    ledger.sweep(spare_after_ms=LEASE // 2)
+    clock.forward(10 * LEASE)
+    assert ledger.sweep(spare_after_ms=LEASE // 2).leases_expired == 0
+    clock.forward(LEASE // 2)
+    ledger.renew("w1", MODEL, {}, {job_id: claim.fence})
+    ledger.sweep(spare_after_ms=LEASE)
+    assert ledger.finish(claim, ANSWER)
+
+
+def test_a_worker_that_did_not_outlive_the_outage_loses_its_jobs(
+    ledger: Ledger, clock: Clock
+) -> None:
+    job_id = submitted(ledger)
+    claimed(ledger)
+    ledger.sweep(spare_after_ms=LEASE // 2)
+    clock.forward(10 * LEASE)
+    ledger.sweep(spare_after_ms=LEASE // 2)
+    for _ in range(4):
+        clock.forward(LEASE // 4)
+        ledger.sweep(spare_after_ms=LEASE // 2)
+    assert status_of(ledger, job_id) == ("queued", None)
+    assert outcomes(ledger, job_id) == ["lease_expired"]
+
+
+def test_while_sweeps_go_on_a_silent_workers_lease_expires_in_time(
+    ledger: Ledger, clock: Clock
+) -> None:
+    job_id = submitted(ledger)
+    claimed(ledger)
+    for _ in range(4):
+        ledger.sweep(spare_after_ms=LEASE // 2)
+        clock.forward(LEASE // 4)
+    assert ledger.sweep(spare_after_ms=LEASE // 2).leases_expired == 1
+    assert status_of(ledger, job_id) == ("queued", None)
+
+
+def test_a_worker_that_breaks_down_says_so_and_its_jobs_are_suspects_at_once(
+    client: Any, ledger: Ledger
+) -> None:
+    job_id = submitted(ledger)
+    claim = claimed(ledger)
+    assert ledger.crash(claim, "engine_stalled")
+    assert not ledger.crash(claim, "engine_stalled")
+    assert ledger.queued(MODEL) == {"normal": 0, "suspect": 1}
+    assert outcomes(ledger, job_id) == ["engine_stalled"]
+    assert_counts_are_true(client, ledger)
+
+
+def test_at_the_third_breakdown_a_job_is_poison(ledger: Ledger) -> None:
+    job_id = submitted(ledger)
+    for _ in range(3):
+        ledger.crash(claimed(ledger), "engine_stalled")
+    assert status_of(ledger, job_id) == ("failed", "poison")
+
+
+@pytest.fixture
+def limited(client: Any) -> Any:
+    """A store with a limit on its memory, which it is far below."""
+    limit = client.info("memory")["used_memory"] * 4
+    client.config_set("maxmemory", limit)
+    yield limit
+    client.config_set("maxmemory", 0)
+
+
+@pytest.mark.usefixtures("limited")
+def test_a_store_that_is_fuller_than_it_may_be_accepts_nothing_and_goes_on_with_the_rest(
+    client: Any, ledger: Ledger
+) -> None:
+    job_id = submitted(ledger)
+    assert Memory(client, most_percent=1).guard(60_000)
+    with pytest.raises(LedgerFull) as refused:
+        submitted(ledger)
+    assert refused.value.retry_after
+    with pytest.raises(LedgerFull):
+        ImageStore(client).put("acme", "d" * 64, b"pixels")
+    assert ledger.finish(claimed(ledger), ANSWER)
+    assert status_of(ledger, job_id) == ("succeeded", None)
+
+    assert not Memory(client, most_percent=99).guard(60_000)
+    assert submitted(ledger)
+
+
+def test_a_store_without_a_limit_is_never_full(client: Any, ledger: Ledger) -> None:
+    assert not Memory(client, most_percent=1).guard(60_000)
+    assert submitted(ledger)
+
+
+def test_with_no_memory_left_at_all_running_jobs_still_end_and_waiting_ones_are_claimed(
+    client: Any, ledger: Ledger, limited: int
+) -> None:
+    first, second = submitted(ledger), submitted(ledger)
+    claim = claimed(ledger)
+    client.config_set("maxmemory", 1)
+    try:
+        with pytest.raises(LedgerFull):
+            submitted(ledger)
+        assert ledger.finish(claim, ANSWER)
+        assert ledger.finish(claimed(ledger), ANSWER)
+        ledger.renew("w1", MODEL, {}, {})
+        ledger.sweep()
+        assert ledger.erase("acme", first)
+    finally:
+        client.config_set("maxmemory", limited)
+    assert status_of(ledger, second) == ("succeeded", None)
+
+
+@pytest.mark.parametrize("state", ["queued", "suspect", "delayed", "running", "succeeded"])
+def test_of_an_erased_job_nothing_stays_wherever_it_stood(
+    client: Any, new_ledger: NewLedger, state: str
+) -> None:
+    ledger = new_ledger()
+    job_id = submitted(ledger, group="t", idempotency_key="k")
+    claim = claimed(ledger) if state != "queued" else None
+    if claim and state == "suspect":
+        ledger.crash(claim, "engine_stalled")
+    if claim and state == "delayed":
+        ledger.retry(claim, 60_000, {"code": "x", "message": "y"})
+    if claim and state == "succeeded":
+        ledger.finish(claim, ANSWER)
+
+    assert ledger.erase("acme", job_id)
+
+    assert ledger.get("acme", job_id) is None
+    assert [key for key in client.scan_iter() if job_id.encode() in (client.dump(key) or b"")] == []
+    assert events(client) == []
+    assert_counts_are_true(client, ledger)
+    assert not (claim and ledger.finish(claim, ANSWER))
+    assert not ledger.erase("acme", job_id)
+
+
+def test_another_tenants_job_is_not_erased(ledger: Ledger) -> None:
+    job_id = submitted(ledger)
+    assert not ledger.erase("other", job_id)
+    assert status_of(ledger, job_id) == ("queued", None)
+
+
+def test_erasing_a_leader_has_its_followers_run_for_themselves(ledger: Ledger) -> None:
+    asked: dict[str, Any] = {"conversation": draft().conversation}
+    leader, _ = ledger.submit(draft(**asked))
+    follower, _ = ledger.submit(draft(**asked))
+    assert follower.deduplicated_from == leader.id
+    ledger.erase("acme", leader.id)
+    assert claimed(ledger).job.id == follower.id
+    assert now(ledger, follower).deduplicated_from is None
+
+
+def test_an_erased_answer_is_nobodys_any_more(ledger: Ledger) -> None:
+    asked: dict[str, Any] = {"conversation": draft().conversation}
+    job_id = submitted(ledger, **asked)
+    ledger.finish(claimed(ledger), ANSWER)
+    ledger.erase("acme", job_id)
+    again, _ = ledger.submit(draft(**asked))
+    assert (again.status, again.deduplicated_from) == ("queued", None)

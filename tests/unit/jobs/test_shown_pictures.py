@@ -1,0 +1,52 @@
+"""A picture stays as long as a job shows it, and goes with the last one that is erased."""
+
+from typing import Any
+
+import pytest
+
+from jobs.errors import ImageExpired
+from jobs.image_store import ImageStore
+from jobs.ledger import Ledger
+from jobs.request import ImagePart
+from jobs.scripts import PREFIX
+from tests.ledgers import ANSWER, Clock, claimed, submitted
+
+PICTURE = ImagePart("d" * 64, 64, 48)
+
+
+@pytest.fixture
+def images(client: Any) -> ImageStore:
+    """An image store that keeps one picture of each tenant."""
+    store = ImageStore(client)
+    for tenant in ("acme", "other"):
+        store.put(tenant, PICTURE.digest, b"pixels")
+    return store
+
+
+def test_a_picture_goes_with_the_last_job_that_shows_it(
+    client: Any, ledger: Ledger, images: ImageStore
+) -> None:
+    first, second = (submitted(ledger, images=(PICTURE, PICTURE)) for _ in range(2))
+    ledger.erase("acme", first)
+    assert images.get("acme", PICTURE.digest) == b"pixels"
+    ledger.erase("acme", second)
+    with pytest.raises(ImageExpired):
+        images.get("acme", PICTURE.digest)
+    assert not client.exists(f"{PREFIX}shown:acme")
+
+
+def test_another_tenants_equal_picture_is_another_picture(
+    ledger: Ledger, images: ImageStore
+) -> None:
+    ledger.erase("acme", submitted(ledger, images=(PICTURE,)))
+    assert images.get("other", PICTURE.digest) == b"pixels"
+
+
+def test_a_forgotten_job_shows_no_picture_any_more(
+    client: Any, ledger: Ledger, images: ImageStore, clock: Clock
+) -> None:
+    submitted(ledger, images=(PICTURE,))
+    ledger.finish(claimed(ledger), ANSWER)
+    clock.forward(10**9)
+    ledger.sweep()
+    assert not client.exists(f"{PREFIX}shown:acme")
