@@ -81,17 +81,11 @@ class Watchdog:
         if self._thread.is_alive():
             self._thread.join(timeout=15)
 
-    def _run(self) -> None:
-        while not self._closed.wait(INTERVAL_S):
-            try:
-                if self._engine.step_age > self._patience.step:
-                    self._break_down()
-                elif self._is_deaf():
-                    self._leave()
-            except JobsError:
-                continue  # the store is away: nothing can be said about hints
+    def is_deaf(self) -> bool:
+        """Whether there is work and room for it, and nothing was claimed for too long.
 
-    def _is_deaf(self) -> bool:
+        Raises StoreUnavailable.
+        """
         silent = time.monotonic() - self._desk.last_claim > self._patience.claim
         return (
             silent
@@ -99,6 +93,16 @@ class Watchdog:
             and sum(self._ledger.queued(self._model).values()) > 0
             and self._hints.waiting(self._model) > 0
         )
+
+    def _run(self) -> None:
+        while not self._closed.wait(INTERVAL_S):
+            try:
+                if self._engine.step_age > self._patience.step:
+                    self._break_down()
+                elif self.is_deaf():
+                    self._leave()
+            except JobsError:
+                continue  # the store is away: nothing can be said about hints
 
     def _break_down(self) -> None:
         _log.critical("engine_stalled", seconds=self._patience.step)
