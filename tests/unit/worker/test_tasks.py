@@ -31,7 +31,7 @@ class Idle:
 
     def submit(self, request: Request) -> Handle:
         """Is not called."""
-        raise AssertionError("a job without its pictures came to the engine")
+        raise AssertionError(f"a job without its pictures came to the engine: {request}")
 
 
 def test_a_job_whose_pictures_cannot_be_read_now_goes_back_and_does_not_fail(
