@@ -122,6 +122,11 @@ class Desk:
             self._draining.set()
             self._give_up()
             return
+        except StoreUnavailable as error:
+            # Its pictures could not be read now: that is no fault of the job's.
+            log.warning("job_handed_back", code=error.code)
+            self._patiently(lambda: self._ledger.hand_back(claim))
+            return
         except (InvalidRequest, JobsError) as error:
             outcome = Outcome(Status.FAILED, Reason.ERROR, error=as_data(error.code, error.message))
         except EngineError as error:
