@@ -55,6 +55,16 @@ class Verdict:
     """Ended with a wrong answer, or otherwise than its script, deadline or cancellation allows."""
 
     @property
+    def in_short(self) -> str:
+        """The run in one line."""
+        broken = ", ".join(f"{len(found)} {kind}" for kind, found in self.violations.items())
+        return (
+            f"{self.accepted} accepted, {self.succeeded} answered, {self.recovered} recovered, "
+            f"{self.wasted} runs wasted, worst recovery {self.recovery_ms / 1000:.1f} s: "
+            f"{broken or 'nothing lost'}"
+        )
+
+    @property
     def violations(self) -> dict[str, list[str]]:
         """What is broken, by kind."""
         kinds = ("lost", "unexpected", "duplicated", "illegal", "taken_back", "wrong")
@@ -203,4 +213,5 @@ def _cost(verdict: Verdict, jobs: Iterable[Job], disturbed_at: Sequence[int]) ->
                 continue
             ended = attempt.ended_at or then
             during = [at for at in disturbed_at if attempt.started_at <= at <= ended]
-            verdict.recovery_ms = max(verdict.recovery_ms, then - max([attempt.started_at, *during]))
+            took = then - max([attempt.started_at, *during])
+            verdict.recovery_ms = max(verdict.recovery_ms, took)

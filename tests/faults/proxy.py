@@ -118,14 +118,13 @@ class Proxy:
             return
         link = _Link((to, writer))
         self._links.add(link)
-        try:
-            # The store's end closes the caller's and the other way round.
+        # The streams' own callback would print a cancellation, which here is the end of the proxy.
+        with contextlib.suppress(asyncio.CancelledError):
             await asyncio.gather(
                 self._pump(link, from_, writer, replies=False),
                 self._pump(link, reader, to, replies=True),
             )
-        finally:
-            self._links.discard(link)
+        self._links.discard(link)
 
     async def _pump(
         self, link: _Link, source: asyncio.StreamReader, to: asyncio.StreamWriter, *, replies: bool

@@ -33,11 +33,16 @@ class Trial:
     rate: float = 40.0
 
     @property
+    def name(self) -> str:
+        """Its faults."""
+        return " + ".join(fault.name for fault in self.faults) or "none"
+
+    @property
     def command(self) -> str:
         """The command that runs it."""
-        faults = " ".join(f"--fault {fault.name}" for fault in self.faults)
+        faults = "".join(f"--fault {fault.name} " for fault in self.faults)
         return (
-            f"python -m tests.faults --seed {self.seed} {faults} "
+            f"python -m tests.faults --seed {self.seed} {faults}"
             f"--jobs {self.jobs} --rate {self.rate:g}"
         )
 

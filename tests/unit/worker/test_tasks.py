@@ -29,7 +29,7 @@ def images_away() -> Iterator[ImageStore]:
 class Idle:
     """An engine that is asked nothing."""
 
-    def submit(self, request: Request) -> Handle:
+    def submit(self, request: Request) -> Handle:  # noqa: ARG002
         """Is not called."""
         raise AssertionError("a job without its pictures came to the engine")
 
