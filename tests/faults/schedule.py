@@ -61,9 +61,7 @@ def drawn(seed: int, jobs: int, rate: float, acts: Iterable[tuple[Act, int]] = (
     return Schedule(seed, tuple(orders), tenants, duration, rng)
 
 
-def _ordinary(
-    rng: random.Random, number: int, duration: float, tenants: tuple[str, ...]
-) -> Order:
+def _ordinary(rng: random.Random, number: int, duration: float, tenants: tuple[str, ...]) -> Order:
     seed_number = rng.randrange(10) if (shared := rng.random() < 0.1) else 100 + number
     way = rng.random()
     milliseconds = rng.choice([5, 10, 20, 50, 200]) if not shared else 50

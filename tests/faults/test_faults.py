@@ -1,0 +1,64 @@
+"""Each fault once, small: nothing that was accepted is lost, answered twice or answered wrongly."""
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from jobs.errors import ConfigurationError
+from tests.conftest import absent
+from tests.faults.checker import Verdict
+from tests.faults.cluster import LEASE_MS, Cluster, memory_folder
+from tests.faults.faults import FAULTS
+from tests.faults.trial import Trial
+
+JOBS, RATE = 80, 40.0
+SOON_MS = 5_000
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    """An installation that one fault after the other breaks, and that has to be well after each."""
+    with tempfile.TemporaryDirectory(prefix="faults-", dir=memory_folder()) as folder:
+        try:
+            started = Cluster(Path(folder))
+        except ConfigurationError as error:
+            absent(f"the embedded store does not start here: {error}")
+        with started:
+            yield started
+
+
+def broken_by(cluster: Cluster, *names: str, seed: int) -> Verdict:
+    """What a run under these faults came to; what it broke, with the command that repeats it."""
+    trial = Trial(seed, tuple(FAULTS[name] for name in names), JOBS, RATE)
+    print(trial.command)
+    verdict = trial.run(cluster)
+    assert verdict.violations == {}, trial.command
+    assert verdict.accepted > JOBS / 2
+    return verdict
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_no_accepted_job_is_lost_and_none_is_answered_twice(
+    cluster: Cluster, name: str, seed: int
+) -> None:
+    broken_by(cluster, name, seed=seed)
+
+
+def test_the_jobs_of_a_worker_that_was_killed_run_again_within_a_lease_and_five_seconds(
+    cluster: Cluster, seed: int
+) -> None:
+    verdict = broken_by(cluster, "kill_worker", seed=seed)
+    assert verdict.wasted
+    assert 0 < verdict.recovery_ms < LEASE_MS + SOON_MS
+
+
+@pytest.mark.parametrize("name", ["kill_store", "power_cut"])
+def test_workers_outlive_the_end_of_the_store_and_go_on_by_themselves(
+    cluster: Cluster, name: str, seed: int
+) -> None:
+    cluster.ready()
+    before = [worker.pid for worker in cluster.workers]
+    broken_by(cluster, name, seed=seed)
+    assert [worker.pid for worker in cluster.workers] == before
