@@ -35,13 +35,18 @@ def plan(seeds: range, jobs: int, rate: float) -> list[Trial]:
     return trials
 
 
-def tried(trial: Trial) -> Verdict:
-    """Run one trial on an installation of its own."""
+def tried(trial: Trial, logs: Path | None) -> Verdict:
+    """Run one trial on an installation of its own; what its processes say goes to ``logs``."""
     with (
         tempfile.TemporaryDirectory(prefix="faults-", dir=memory_folder()) as folder,
         Cluster(Path(folder)) as cluster,
     ):
-        return trial.run(cluster)
+        try:
+            return trial.run(cluster)
+        finally:
+            if logs:
+                cluster.close()
+                cluster.write_logs(logs)
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -57,6 +62,11 @@ def tried(trial: Trial) -> Verdict:
 @click.option("--jobs", default=20_000, show_default=True, help="Jobs of all runs together.")
 @click.option("--rate", default=60.0, show_default=True, help="Jobs submitted a second.")
 @click.option(
+    "--logs",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder for what each process of a run printed.",
+)
+@click.option(
     "--write/--no-write", default=None, help="Write docs/reliability.md; only without --seed."
 )
 def main(
@@ -65,6 +75,7 @@ def main(
     seeds: int,
     jobs: int,
     rate: float,
+    logs: Path | None,
     write: bool | None,
 ) -> None:
     """Break an installation on purpose, count what is lost, and fail where anything is.
@@ -83,7 +94,7 @@ def main(
     for number, trial in enumerate(trials, 1):
         began = time.monotonic()
         click.echo(f"[{number}/{len(trials)}] {trial.name}, seed {trial.seed} ... ", nl=False)
-        verdict = tried(trial)
+        verdict = tried(trial, logs)
         report.add(trial, verdict)
         failed += bool(verdict.violations)
         click.echo(f"{time.monotonic() - began:.0f} s, {verdict.in_short}")

@@ -143,8 +143,17 @@ class Cluster:
         os.kill(self.store.pid, signal.SIGKILL)
         eventually(lambda: not self.store.alive(), "the store has ended")
 
+    def write_logs(self, folder: Path) -> None:
+        """Write what each process said, one file each, as far as those have ended that said it."""
+        folder.mkdir(parents=True, exist_ok=True)
+        for kind, members in (("api", self.apis), ("worker", self.workers)):
+            for number, member in enumerate(members):
+                (folder / f"{kind}-{number}.log").write_text("\n".join(member.said))
+
     def close(self) -> None:
         """End all, at once."""
+        if self._stop.is_set():
+            return
         self._stop.set()
         self._supervisor.join()
         for member in (*self.workers, *self.apis):

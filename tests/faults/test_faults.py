@@ -29,9 +29,25 @@ def cluster() -> Iterator[Cluster]:
             yield started
 
 
-def broken_by(cluster: Cluster, *names: str, seed: int) -> Verdict:
-    """What a run under these faults came to; what it broke, with the command that repeats it."""
-    trial = Trial(seed, tuple(FAULTS[name] for name in names), JOBS, RATE)
+OUTLIVED = (
+    "kill_store",
+    "power_cut",
+    "maxmemory",
+    "flush_broker",
+    "kill_clients",
+    "reset",
+    "cut",
+    "slow",
+    "half_open",
+    "memory_error",
+    "out_of_memory",
+)
+"""Faults after which every worker is the one that it was, with the model that it has loaded."""
+
+
+def broken_by(cluster: Cluster, name: str, seed: int) -> Verdict:
+    """What a run under a fault came to, in which no promise may be broken."""
+    trial = Trial(seed, (FAULTS[name],), JOBS, RATE)
     print(trial.command)
     verdict = trial.run(cluster)
     assert verdict.violations == {}, trial.command
@@ -39,26 +55,23 @@ def broken_by(cluster: Cluster, *names: str, seed: int) -> Verdict:
     return verdict
 
 
-@pytest.mark.parametrize("name", FAULTS)
+@pytest.mark.parametrize("name", sorted(FAULTS.keys() - {"kill_worker", *OUTLIVED}))
 def test_no_accepted_job_is_lost_and_none_is_answered_twice(
     cluster: Cluster, name: str, seed: int
 ) -> None:
-    broken_by(cluster, name, seed=seed)
+    broken_by(cluster, name, seed)
+
+
+@pytest.mark.parametrize("name", OUTLIVED)
+def test_nor_where_workers_go_on_by_themselves(cluster: Cluster, name: str, seed: int) -> None:
+    cluster.ready()
+    before = [worker.pid for worker in cluster.workers]
+    broken_by(cluster, name, seed)
+    assert [worker.pid for worker in cluster.workers] == before
 
 
 def test_the_jobs_of_a_worker_that_was_killed_run_again_within_a_lease_and_five_seconds(
     cluster: Cluster, seed: int
 ) -> None:
-    verdict = broken_by(cluster, "kill_worker", seed=seed)
-    assert verdict.wasted
+    verdict = broken_by(cluster, "kill_worker", seed)
     assert 0 < verdict.recovery_ms < LEASE_MS + SOON_MS
-
-
-@pytest.mark.parametrize("name", ["kill_store", "power_cut"])
-def test_workers_outlive_the_end_of_the_store_and_go_on_by_themselves(
-    cluster: Cluster, name: str, seed: int
-) -> None:
-    cluster.ready()
-    before = [worker.pid for worker in cluster.workers]
-    broken_by(cluster, name, seed=seed)
-    assert [worker.pid for worker in cluster.workers] == before
