@@ -68,6 +68,7 @@ class Watchdog:
         self._model = model
         self._patience = patience
         self._end = end
+        self._content = time.monotonic()
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
 
@@ -81,24 +82,31 @@ class Watchdog:
         if self._thread.is_alive():
             self._thread.join(timeout=15)
 
+    def is_deaf(self) -> bool:
+        """Whether work and room for it were seen at every look for too long, and none was claimed.
+
+        Raises StoreUnavailable.
+        """
+        could_claim = (
+            len(self._leases.claims) < self._engine.slots
+            and sum(self._ledger.queued(self._model).values()) > 0
+            and self._hints.waiting(self._model) > 0
+        )
+        now = time.monotonic()
+        if not could_claim:
+            self._content = now
+        return now - max(self._content, self._desk.last_claim) > self._patience.claim
+
     def _run(self) -> None:
         while not self._closed.wait(INTERVAL_S):
             try:
                 if self._engine.step_age > self._patience.step:
                     self._break_down()
-                elif self._is_deaf():
+                elif self.is_deaf():
                     self._leave()
             except JobsError:
-                continue  # the store is away: nothing can be said about hints
-
-    def _is_deaf(self) -> bool:
-        silent = time.monotonic() - self._desk.last_claim > self._patience.claim
-        return (
-            silent
-            and len(self._leases.claims) < self._engine.slots
-            and sum(self._ledger.queued(self._model).values()) > 0
-            and self._hints.waiting(self._model) > 0
-        )
+                # The store is away, and once it is back the consumer needs its time to be, too.
+                self._content = time.monotonic()
 
     def _break_down(self) -> None:
         _log.critical("engine_stalled", seconds=self._patience.step)
