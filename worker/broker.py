@@ -1,8 +1,14 @@
-"""The broker as a worker uses it: a hint that outlived its connection is let go."""
+"""The broker as a worker uses it: lost connections come back, and hints go with them."""
 
 from __future__ import annotations
 
+from typing import Any
+
+from kombu import Connection
 from kombu.transport import redis
+
+AGAIN_S = 1
+"""Between two tries to reach a broker that is away."""
 
 
 class HintChannel(redis.Channel):
@@ -31,3 +37,16 @@ class HintTransport(redis.Transport):
     """Redis or Valkey as a broker of hints."""
 
     Channel = HintChannel
+
+
+class HintConnection(Connection):
+    """A connection that comes back soon after the store does.
+
+    Celery waits two seconds longer after each try, up to thirty: longer than a worker that claims
+    nothing while jobs wait is taken to be well.
+    """
+
+    def ensure_connection(self, *args: Any, **kwargs: Any) -> Any:
+        """Return this connection once there is one."""
+        waits = {"interval_start": AGAIN_S, "interval_step": 0, "interval_max": AGAIN_S}
+        return super().ensure_connection(*args, **kwargs | waits)
