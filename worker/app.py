@@ -10,7 +10,7 @@ from kombu import Queue
 from jobs.hints import TASK, celery_app, queue_of
 from jobs.logs import configure_logs
 from jobs.settings import Settings
-from worker.broker import HintConnection, HintTransport
+from worker.broker import HintConnection
 from worker.step import EngineStep, Serving
 
 
@@ -36,7 +36,6 @@ def create_app(settings: Settings, engines: Engines) -> Celery:
     app.settings = settings.model_copy(update={"slots": at_once})
     app.load_engine = engines.load_engine
     app.amqp.Connection = HintConnection
-    app.conf.broker_transport = HintTransport
     app.conf.worker_concurrency = at_once
     app.conf.task_queues = [Queue(queue_of(settings.served_model))]
     app.steps["worker"].add(EngineStep)

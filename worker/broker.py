@@ -40,11 +40,15 @@ class HintTransport(redis.Transport):
 
 
 class HintConnection(Connection):
-    """A connection that comes back soon after the store does.
+    """A connection over such channels, which comes back soon after the store does.
 
     Celery waits two seconds longer after each try, up to thirty: longer than a worker that claims
     nothing while jobs wait is taken to be well.
     """
+
+    def get_transport_cls(self) -> type[HintTransport]:
+        """Return our transport, whatever the URL's scheme: that says whether TLS is spoken."""
+        return HintTransport
 
     def ensure_connection(self, *args: Any, **kwargs: Any) -> Any:
         """Return this connection once there is one."""
