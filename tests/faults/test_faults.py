@@ -38,7 +38,6 @@ OUTLIVED = (
     "reset",
     "cut",
     "slow",
-    "half_open",
     "memory_error",
     "out_of_memory",
 )
