@@ -51,6 +51,7 @@ def celery_app(redis_url: str) -> Celery:
         worker_cancel_long_running_tasks_on_connection_loss=False,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
+        broker_channel_error_retry=True,
         broker_connection_timeout=3,
         broker_transport_options={
             "global_keyprefix": _KEY_PREFIX,
