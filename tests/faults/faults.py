@@ -69,7 +69,12 @@ _ALL = (
     Fault("reset", "all connections to the store are reset", network_faults.reset),
     Fault("cut", "nobody reaches the store", network_faults.cut, hold_s=2.0),
     Fault("slow", "each packet takes 50 ms", network_faults.slow, hold_s=2.0),
-    Fault("half_open", "connections lose all, and nobody says so", network_faults.half_open),
+    Fault(
+        "half_open",
+        "connections lose all, and nobody says so",
+        network_faults.half_open,
+        hold_s=12.0,
+    ),
     Fault("power_cut", "the append-only file ends at the last sync", store_faults.power_cut),
 )
 FAULTS = {fault.name: fault for fault in _ALL}

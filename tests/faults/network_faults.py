@@ -38,10 +38,16 @@ def slow(cluster: Cluster, rng: random.Random) -> Iterator[None]:
 
 @contextmanager
 def half_open(cluster: Cluster, rng: random.Random) -> Iterator[None]:
-    """The connections that are there lose all that is sent, as behind a gateway that restarted."""
-    for proxy in _some(cluster, rng):
+    """The connections that are there lose all that is sent, until the gateway between resets them.
+
+    By then clients have noticed by their own time-outs, or have been ended by their watchdogs.
+    """
+    proxies = _some(cluster, rng)
+    for proxy in proxies:
         proxy.silence()
     yield
+    for proxy in proxies:
+        proxy.reset()
 
 
 def _some(cluster: Cluster, rng: random.Random) -> tuple[Proxy, ...]:
