@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help demo test check bench bench-queue up clean
+.PHONY: help demo test check faults bench bench-queue up clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /make \1\t/p' Makefile
@@ -21,6 +21,9 @@ check: $(STAMP)  ## style, types and the directions of imports
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/pytest -q tests/unit/test_imports.py
+
+faults: $(STAMP)  ## break an installation on purpose and count what is lost; up to 20 minutes
+	@$(BIN)/python -m tests.faults
 
 bench: $(STAMP)  ## jobs per second and latency against the plain script and others; minutes
 	@$(BIN)/python -m bench

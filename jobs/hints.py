@@ -13,6 +13,7 @@ import structlog
 from celery import Celery
 from kombu.exceptions import OperationalError
 
+from jobs.errors import JobsError
 from jobs.scripts import PREFIX
 from jobs.store import told_plainly
 
@@ -50,6 +51,7 @@ def celery_app(redis_url: str) -> Celery:
         worker_cancel_long_running_tasks_on_connection_loss=False,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
+        broker_channel_error_retry=True,
         broker_connection_timeout=3,
         broker_transport_options={
             "global_keyprefix": _KEY_PREFIX,
@@ -84,19 +86,19 @@ class Hints:
             with self._app.producer_pool.acquire(block=True, timeout=3) as producer:
                 for _ in range(count):
                     self._send(producer, model)
-        except (OperationalError, redis.RedisError, OSError) as error:
+        except (JobsError, OperationalError, redis.RedisError, OSError) as error:
             _log.warning("hint_not_published", model=model, error=type(error).__name__)
             return False
         return True
 
     def waiting(self, model: str) -> int:
-        """Return how many hints of a model wait in the broker."""
-        return int(self._client.llen(f"{_KEY_PREFIX}{queue_of(model)}"))
+        """Return how many hints of a model wait in the broker; raises StoreUnavailable."""
+        with told_plainly():
+            return int(self._client.llen(f"{_KEY_PREFIX}{queue_of(model)}"))
 
     def missing(self, model: str, queued: int) -> int:
         """Return how many hints must be published so that ``queued`` jobs will be claimed."""
-        with told_plainly():
-            return max(0, min(queued, AT_MOST) - self.waiting(model))
+        return max(0, min(queued, AT_MOST) - self.waiting(model))
 
     def close(self) -> None:
         """Close the connections to the broker."""

@@ -113,6 +113,11 @@ class Running:
         return self._process.pid
 
     @property
+    def ended(self) -> bool:
+        """Whether it has ended."""
+        return self._process.poll() is not None
+
+    @property
     def text(self) -> str:
         """All that it printed so far."""
         return "\n".join(self.lines)
@@ -126,7 +131,7 @@ class Running:
         """Wait for a line; fails where the process ends before or does not print it in time."""
 
         def look() -> re.Match[str] | None:
-            ended = self._process.poll() is not None
+            ended = self.ended
             for line in list(self.lines):
                 if found := re.search(pattern, line):
                     return found

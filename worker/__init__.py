@@ -13,10 +13,11 @@ def __getattr__(name: str) -> Any:
 
         from jobs.errors import ConfigurationError
         from jobs.settings import Settings
+        from worker import loading
         from worker.app import create_app
 
         try:
-            return create_app(Settings())
+            return create_app(Settings(), loading)
         except ConfigurationError as error:
             print(f"llava-jobs worker: {error}", file=sys.stderr, flush=True)
             raise SystemExit(os.EX_CONFIG) from None

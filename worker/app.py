@@ -2,26 +2,40 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from celery import Celery
 from kombu import Queue
 
 from jobs.hints import TASK, celery_app, queue_of
 from jobs.logs import configure_logs
 from jobs.settings import Settings
-from worker.hardware import slots
-from worker.step import EngineStep
+from worker.broker import HintConnection
+from worker.step import EngineStep, Serving
 
 
-def create_app(settings: Settings) -> Celery:
+class Engines(Protocol):
+    """Where a worker has its engine from: worker.loading, or a test's own."""
+
+    def slots(self, settings: Settings) -> int:
+        """Return how many jobs the engine takes at the same time."""
+
+    def load_engine(self, settings: Settings) -> Serving:
+        """Return the engine, warm; raises ModelError."""
+
+
+def create_app(settings: Settings, engines: Engines) -> Celery:
     """Return the application of a worker that serves the model in ``settings``.
 
     Raises ConfigurationError where no store is set.
     """
     configure_logs()
     app = celery_app(settings.required_redis_url)
-    at_once = slots(settings)
+    at_once = engines.slots(settings)
     # Reckoned once: threads and engine must agree, and free memory changes while a model loads.
     app.settings = settings.model_copy(update={"slots": at_once})
+    app.load_engine = engines.load_engine
+    app.amqp.Connection = HintConnection
     app.conf.worker_concurrency = at_once
     app.conf.task_queues = [Queue(queue_of(settings.served_model))]
     app.steps["worker"].add(EngineStep)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import socket
 from importlib.resources import files
-from typing import Any
 
 from jobs.settings import DEMO_MODEL, Settings
-from worker import hardware
 from worker.engine import Engine, Limits, ModelError, SpreadEngine
+from worker.hardware import preprocess_processes, slots
+
+__all__ = ["load_engine", "slots"]
 
 
 def load_engine(settings: Settings) -> Engine | SpreadEngine:
@@ -34,19 +33,8 @@ def load_engine(settings: Settings) -> Engine | SpreadEngine:
         dtype=settings.dtype,
         quantize=settings.quantize,
         limits=Limits(
-            slots=hardware.slots(settings),
+            slots=slots(settings),
             cache_tokens=settings.cache_tokens or None,
-            processes=hardware.preprocess_processes(settings),
+            processes=preprocess_processes(settings),
         ),
     )
-
-
-def facts(engine: Engine | SpreadEngine) -> dict[str, Any]:
-    """Return what a worker tells about itself with each renewal."""
-    return {
-        "host": socket.gethostname(),
-        "pid": os.getpid(),
-        "slots": engine.slots,
-        "running": engine.running,
-        "waiting": engine.waiting,
-    }

@@ -6,7 +6,7 @@ import os
 import secrets
 import socket
 import sys
-from typing import Any
+from typing import Any, Protocol
 
 from celery import bootsteps
 from celery.worker import state
@@ -21,9 +21,23 @@ from jobs.store import connect, inspect
 from jobs.sweeper import sweeper
 from worker.engine import EngineError
 from worker.leases import Leases
-from worker.loading import facts, load_engine
-from worker.tasks import Desk
-from worker.watchdog import Patience, Watchdog
+from worker.tasks import Answering, Desk
+from worker.watchdog import Patience, Stepping, Watchdog
+
+
+class Serving(Answering, Stepping, Protocol):
+    """What a worker needs of an engine."""
+
+    @property
+    def running(self) -> int:
+        """Requests in the batch."""
+
+    @property
+    def waiting(self) -> int:
+        """Requests that wait to be taken into it."""
+
+    def close(self) -> object:
+        """Answer no more."""
 
 
 class EngineStep(bootsteps.StartStopStep):
@@ -77,12 +91,10 @@ class EngineStep(bootsteps.StartStopStep):
         model = settings.served_model
         # In a container every process is number 1: the rest tells a worker from the one before it.
         worker = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
-        self._engine = load_engine(settings)
-        engine = self._engine
+        engine: Serving = parent.app.load_engine(settings)
+        self._engine = engine
         self._leases = Leases(ledger, model, worker, settings.renew_ms, lambda: facts(engine))
-        self._desk = Desk(
-            ledger, ImageStore(client), self._engine, self._leases, model, worker, _give_up
-        )
+        self._desk = Desk(ledger, ImageStore(client), engine, self._leases, model, worker, _give_up)
         self._changes = Changes(client, self._leases.heard)
         hints = Hints(parent.app, client)
         self._sweeper = sweeper(client, ledger, hints, settings)
@@ -95,6 +107,17 @@ class EngineStep(bootsteps.StartStopStep):
         self._changes.start()
         self._sweeper.start()
         self._watchdog.start()
+
+
+def facts(engine: Serving) -> dict[str, Any]:
+    """Return what a worker tells about itself with each renewal."""
+    return {
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "slots": engine.slots,
+        "running": engine.running,
+        "waiting": engine.waiting,
+    }
 
 
 def _give_up() -> None:

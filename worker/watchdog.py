@@ -68,6 +68,7 @@ class Watchdog:
         self._model = model
         self._patience = patience
         self._end = end
+        self._content = time.monotonic()
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
 
@@ -82,17 +83,19 @@ class Watchdog:
             self._thread.join(timeout=15)
 
     def is_deaf(self) -> bool:
-        """Whether there is work and room for it, and nothing was claimed for too long.
+        """Whether work and room for it were seen at every look for too long, and none was claimed.
 
         Raises StoreUnavailable.
         """
-        silent = time.monotonic() - self._desk.last_claim > self._patience.claim
-        return (
-            silent
-            and len(self._leases.claims) < self._engine.slots
+        could_claim = (
+            len(self._leases.claims) < self._engine.slots
             and sum(self._ledger.queued(self._model).values()) > 0
             and self._hints.waiting(self._model) > 0
         )
+        now = time.monotonic()
+        if not could_claim:
+            self._content = now
+        return now - max(self._content, self._desk.last_claim) > self._patience.claim
 
     def _run(self) -> None:
         while not self._closed.wait(INTERVAL_S):
@@ -102,7 +105,8 @@ class Watchdog:
                 elif self.is_deaf():
                     self._leave()
             except JobsError:
-                continue  # the store is away: nothing can be said about hints
+                # The store is away, and once it is back the consumer needs its time to be, too.
+                self._content = time.monotonic()
 
     def _break_down(self) -> None:
         _log.critical("engine_stalled", seconds=self._patience.step)

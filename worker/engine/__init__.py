@@ -1,8 +1,9 @@
 """Visual question answering, many requests at once. Knows nothing of jobs, Redis or HTTP."""
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 import worker.engine.quiet  # noqa: F401 - first, before anything imports transformers
-from worker.engine.answers import Answer
-from worker.engine.engine import Engine
 from worker.engine.errors import (
     EngineClosed,
     EngineError,
@@ -15,9 +16,13 @@ from worker.engine.errors import (
     PromptTooLong,
     TooManyImages,
 )
-from worker.engine.limits import Limits
 from worker.engine.requests import Picture, Request, Result, Timing, Turn
-from worker.engine.spread import SpreadEngine
+
+if TYPE_CHECKING:
+    from worker.engine.answers import Answer
+    from worker.engine.engine import Engine
+    from worker.engine.limits import Limits
+    from worker.engine.spread import SpreadEngine
 
 __all__ = [
     "Answer",
@@ -40,3 +45,17 @@ __all__ = [
     "TooManyImages",
     "Turn",
 ]
+
+_WITH_TORCH = {
+    "Answer": "answers",
+    "Engine": "engine",
+    "Limits": "limits",
+    "SpreadEngine": "spread",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # Torch takes seconds to load: who only speaks of requests and errors need not wait for it.
+    if name in _WITH_TORCH:
+        return getattr(import_module(f"worker.engine.{_WITH_TORCH[name]}"), name)
+    raise AttributeError(name)

@@ -8,7 +8,8 @@ import pytest
 from jobs.settings import Settings
 from worker.engine import Engine, ModelError, SpreadEngine
 from worker.hardware import slots
-from worker.loading import facts, load_engine
+from worker.loading import load_engine
+from worker.step import facts
 
 
 @pytest.fixture

@@ -1,0 +1,80 @@
+"""Faults of processes: killed, frozen, drained, replaced, away."""
+
+from __future__ import annotations
+
+import random
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from jobs.scripts import PREFIX
+from jobs.settings import DEMO_MODEL
+from tests.eventually import eventually
+from tests.faults.cluster import Cluster, Member
+
+
+def _busy(cluster: Cluster, rng: random.Random) -> Member:
+    """A worker that has jobs in hand; any where none comes to have some."""
+    pids = {worker.pid: worker for worker in cluster.workers}
+
+    def look() -> list[Member]:
+        held = {
+            facts["pid"]: cluster.client.scard(f"{PREFIX}held:{name}")
+            for name, facts in cluster.ledger.workers(DEMO_MODEL).items()
+        }
+        return [worker for pid, worker in pids.items() if pid and held.get(pid)]
+
+    return rng.choice(eventually(look, "a worker is busy", 10))
+
+
+@contextmanager
+def kill_worker(cluster: Cluster, rng: random.Random) -> Iterator[None]:
+    """Kill -9 of a worker that is busy."""
+    _busy(cluster, rng).send(signal.SIGKILL)
+    yield
+
+
+@contextmanager
+def freeze_worker(cluster: Cluster, rng: random.Random) -> Iterator[None]:
+    """A worker that is busy stands still while its leases run out."""
+    worker = _busy(cluster, rng)
+    worker.send(signal.SIGSTOP)
+    yield
+    worker.send(signal.SIGCONT)
+
+
+@contextmanager
+def drain_worker(cluster: Cluster, rng: random.Random) -> Iterator[None]:
+    """A worker is told to end."""
+    worker = _busy(cluster, rng)
+    _replace(worker)
+    yield
+
+
+@contextmanager
+def roll(cluster: Cluster, rng: random.Random) -> Iterator[None]:
+    """Every process is replaced by a new one, one after the other."""
+    for member in (*cluster.workers, *cluster.apis):
+        _replace(member)
+        cluster.ready()
+    yield
+
+
+@contextmanager
+def no_workers(cluster: Cluster, rng: random.Random) -> Iterator[None]:
+    """All workers end, some of them at once, and none is started."""
+    for worker in cluster.workers:
+        worker.wanted = False
+        if rng.random() < 0.5:
+            worker.send(signal.SIGKILL)
+        else:
+            worker.ask_to_end()
+    yield
+    for worker in cluster.workers:
+        worker.wanted = True
+
+
+def _replace(member: Member) -> None:
+    before = member.pid
+    member.ask_to_end()
+    eventually(lambda: member.pid not in {None, before}, f"{member.name} is replaced", 30)
