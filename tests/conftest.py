@@ -17,6 +17,7 @@ from jobs.store import connect
 from llava_jobs.embedded import EmbeddedStore
 from tests.installations import COMMAND, Installation
 from tests.ledgers import Clock
+from tests.stores import memory_folder
 
 NewLedger = Callable[..., Ledger]
 
@@ -47,13 +48,8 @@ def seed() -> int:
 
 @pytest.fixture(scope="session")
 def store() -> Iterator[EmbeddedStore]:
-    """A real Valkey server, set up as in production; `client` empties it for each test.
-
-    It syncs every write, which costs nothing in memory and milliseconds on a disk.
-    """
-    memory = Path("/dev/shm")  # noqa: S108 - where there is none, the default serves
-    place = memory if os.access(memory, os.W_OK) else None
-    with tempfile.TemporaryDirectory(prefix="store-", dir=place) as folder:
+    """A real Valkey server, set up as in production; `client` empties it for each test."""
+    with tempfile.TemporaryDirectory(prefix="store-", dir=memory_folder()) as folder:
         embedded = EmbeddedStore(Path(folder))
         try:
             embedded.start()
