@@ -74,6 +74,15 @@ def client(connection: Any) -> Any:
     return connection
 
 
+@pytest.fixture(scope="session")
+def redis_server() -> Path:
+    """The program of a Redis older than WAITAOF, from Debian; nothing puts it on PATH."""
+    program = Path(__file__).parents[1] / ".cache" / "redis" / "redis-server"
+    if not program.exists():
+        absent("no Redis to test with: run tests/fetch-redis")
+    return program
+
+
 @pytest.fixture
 def clock() -> Clock:
     """A clock that stands still until a test moves it."""
