@@ -8,11 +8,13 @@ import pytest
 
 from jobs.image_store import ImageStore
 from jobs.ledger import Ledger
+from jobs.pieces import Pieces
 from jobs.request import Conversation, ImagePart, Turn
 from jobs.store import connect
 from tests.ledgers import MODEL, submitted
 from worker.engine.requests import Request
 from worker.leases import Leases
+from worker.narrator import Narrator
 from worker.tasks import Desk, Handle
 
 
@@ -41,7 +43,8 @@ def test_a_job_whose_pictures_cannot_be_read_now_goes_back_and_does_not_fail(
     shown = Conversation((Turn("user", (ImagePart("d" * 64, 16, 16), "What is it?")),))
     job_id = submitted(ledger, conversation=shown)
     leases = Leases(ledger, MODEL, "w1", 1_000, dict)
-    desk = Desk(ledger, images_away, Idle(), leases, MODEL, "w1", lambda: None)
+    narrator = Narrator(Pieces(client))
+    desk = Desk(ledger, images_away, Idle(), leases, narrator, MODEL, "w1", lambda: None)
 
     desk.answer_next()
 
