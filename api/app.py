@@ -7,7 +7,9 @@ from contextlib import ExitStack
 
 from flask import Flask
 
-from api import events, health, listing, problems, views
+from api import events, health, listing, problems, streaming, views
+from api.connections import Connections
+from api.following import Following
 from api.images import ImageDoor
 from api.waiting import Waiting
 from jobs.changes import Changes
@@ -18,6 +20,7 @@ from jobs.keys import DEFAULT_TENANT, Keys
 from jobs.ledger import Ledger, Limits
 from jobs.listing import Listing
 from jobs.logs import configure_logs
+from jobs.pieces import Pieces
 from jobs.settings import Settings
 from jobs.store import connect, inspect
 from jobs.sweeper import sweeper
@@ -45,7 +48,8 @@ def create_app(settings: Settings) -> Flask:
     server = inspect(client, settings.durability)
     ledger = Ledger(client, Limits.from_settings(settings), durability=server.durability)
     hints = Hints(celery_app(url), client)
-    waiting = Waiting()
+    waiting, pieces = Waiting(), Pieces(client)
+    following = Following(pieces)
     door = ImageDoor(
         processes=settings.image_processes,
         timeout_s=settings.image_timeout_s,
@@ -63,16 +67,24 @@ def create_app(settings: Settings) -> Flask:
         waiting,
         Listing(client),
         Feed(client),
+        pieces,
+        following,
+        Connections(settings.connections, settings.tenant_connections),
     )
-    for routes in (views, listing, events, health):
+    for routes in (views, streaming, listing, events, health):
         app.register_blueprint(routes.bp)
     problems.init_app(app)
-    changes = Changes(client, waiting.heard)
+
+    def heard(job_id: str, word: str, owner: str) -> None:
+        waiting.heard(job_id, word, owner)
+        following.heard(job_id, word, owner)
+
+    changes = Changes(client, heard)
     sweeping = sweeper(client, ledger, hints, settings)
-    changes.start()
-    sweeping.start()
+    for thread in (changes, following, sweeping):
+        thread.start()
     running = app.extensions["running"] = ExitStack()
-    for part in (client, hints, door, sweeping, changes):
+    for part in (client, hints, door, sweeping, following, changes):
         running.callback(part.close)
     atexit.register(running.close)
     return app

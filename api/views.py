@@ -9,6 +9,8 @@ from functools import partial
 from flask import Blueprint, Response, current_app, jsonify, request
 
 from api.auth import tenant
+from api.connections import Connections
+from api.following import Following
 from api.images import ImageDoor
 from api.representation import represent
 from api.validation import CreateJob, Message, TextPart, image_bytes, read_create_job
@@ -20,6 +22,7 @@ from jobs.image_store import ImageStore
 from jobs.job import Draft, Job, Priority, Status
 from jobs.ledger import Ledger
 from jobs.listing import Listing
+from jobs.pieces import Pieces
 from jobs.request import Conversation, ImagePart, Parameters, Turn
 from jobs.settings import Settings
 
@@ -38,6 +41,9 @@ class Services:
     waiting: Waiting
     listing: Listing
     feed: Feed
+    pieces: Pieces
+    following: Following
+    connections: Connections
 
 
 @bp.post("/jobs")
@@ -52,7 +58,7 @@ def create_job() -> Response:
     if seconds:
         if needs_worker:
             parts.hints.publish(job.model)
-        job = parts.waiting.until_ended(lambda: _own(owner, job.id), seconds)
+        job = parts.waiting.until_ended(lambda: own(owner, job.id), seconds)
     response = _shown(job)
     if needs_worker and not seconds:
         # The job is safe already; its caller need not wait for the broker.
@@ -70,7 +76,7 @@ def get_job(job_id: str) -> Response:
     """Show a job; 304 where the caller has it as it is."""
     owner = tenant()
     seconds = preferred_wait(request.headers.get("Prefer"))
-    job = services().waiting.until_ended(lambda: _own(owner, job_id), seconds)
+    job = services().waiting.until_ended(lambda: own(owner, job_id), seconds)
     response = _shown(job)
     response.add_etag()
     response.make_conditional(request)
@@ -110,7 +116,8 @@ def services() -> Services:
     return found
 
 
-def _own(owner: str, job_id: str) -> Job:
+def own(owner: str, job_id: str) -> Job:
+    """Return a tenant's job; raises NotFound where there is none, or it is another's."""
     job = services().ledger.get(owner, job_id)
     if job is None:
         raise _no_job()

@@ -138,6 +138,7 @@ def installation(
         renew_ms="300",
         sweep_ms="100",
         drain_seconds="1",
+        tenant_connections="4",
     )
     try:
         running.ready()
