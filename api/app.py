@@ -7,7 +7,7 @@ from contextlib import ExitStack
 
 from flask import Flask
 
-from api import events, health, listing, problems, views
+from api import admin, auth, events, health, listing, problems, views
 from api.images import ImageDoor
 from api.waiting import Waiting
 from jobs.changes import Changes
@@ -21,6 +21,7 @@ from jobs.logs import configure_logs
 from jobs.settings import Settings
 from jobs.store import connect, inspect
 from jobs.sweeper import sweeper
+from jobs.tenants import Tenants
 
 MAX_FORM_PARTS = 64
 MAX_FORM_FIELD_BYTES = 262_144
@@ -63,9 +64,12 @@ def create_app(settings: Settings) -> Flask:
         waiting,
         Listing(client),
         Feed(client),
+        keys,
+        Tenants(client),
     )
-    for routes in (views, listing, events, health):
+    for routes in (views, listing, events, admin, health):
         app.register_blueprint(routes.bp)
+    auth.init_app(app)
     problems.init_app(app)
     changes = Changes(client, waiting.heard)
     sweeping = sweeper(client, ledger, hints, settings)

@@ -18,10 +18,12 @@ from jobs.feed import Feed
 from jobs.hints import Hints
 from jobs.image_store import ImageStore
 from jobs.job import Draft, Job, Priority, Status
+from jobs.keys import Keys
 from jobs.ledger import Ledger
 from jobs.listing import Listing
 from jobs.request import Conversation, ImagePart, Parameters, Turn
 from jobs.settings import Settings
+from jobs.tenants import Tenants
 
 bp = Blueprint("v1", __name__, url_prefix="/v1")
 
@@ -38,6 +40,8 @@ class Services:
     waiting: Waiting
     listing: Listing
     feed: Feed
+    keys: Keys
+    tenants: Tenants
 
 
 @bp.post("/jobs")
@@ -97,7 +101,6 @@ def erase_job(job_id: str) -> Response:
 @bp.get("/models")
 def list_models() -> Response:
     """List the models that have live workers, in OpenAI's shape."""
-    tenant()
     ledger = services().ledger
     names = sorted(name for name in ledger.models() if ledger.workers(name))
     data = [{"id": n, "object": "model", "created": 0, "owned_by": "llava-jobs"} for n in names]

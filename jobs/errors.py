@@ -64,6 +64,14 @@ class Unauthorized(JobsError):
     title = "No valid API key"
 
 
+class Forbidden(JobsError):
+    """Raised when a key has not the scope that a request needs."""
+
+    code = "insufficient_scope"
+    status = 403
+    title = "This key may not do that"
+
+
 class NotFound(JobsError):
     """Raised when a thing does not exist, or belongs to another tenant."""
 
