@@ -7,7 +7,7 @@ from contextlib import ExitStack
 
 from flask import Flask
 
-from api import admin, auth, events, health, listing, problems, views
+from api import admin, auth, events, health, listing, problems, rates, views
 from api.images import ImageDoor
 from api.waiting import Waiting
 from jobs.changes import Changes
@@ -18,6 +18,7 @@ from jobs.keys import DEFAULT_TENANT, Keys
 from jobs.ledger import Ledger, Limits
 from jobs.listing import Listing
 from jobs.logs import configure_logs
+from jobs.rates import Rates
 from jobs.settings import Settings
 from jobs.store import connect, inspect
 from jobs.sweeper import sweeper
@@ -52,6 +53,7 @@ def create_app(settings: Settings) -> Flask:
         timeout_s=settings.image_timeout_s,
         max_pixels=settings.max_image_pixels,
     )
+    app.extensions["rates"] = Rates(client, settings.requests_per_minute)
     keys = app.extensions["keys"] = Keys(client)
     if settings.bootstrap_key:
         keys.create_first(DEFAULT_TENANT, settings.bootstrap_key.get_secret_value())
@@ -70,6 +72,7 @@ def create_app(settings: Settings) -> Flask:
     for routes in (views, listing, events, admin, health):
         app.register_blueprint(routes.bp)
     auth.init_app(app)
+    rates.init_app(app)
     problems.init_app(app)
     changes = Changes(client, waiting.heard)
     sweeping = sweeper(client, ledger, hints, settings)

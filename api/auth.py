@@ -7,12 +7,16 @@ from __future__ import annotations
 
 from flask import Flask, current_app, g, request
 
+from api import rates
 from jobs.errors import Forbidden, Unauthorized
 from jobs.keys import Key, Keys, Scope
 
 
 def init_app(app: Flask) -> None:
-    """Have every request to a route under ``/v1`` refused that carries no key with its scope."""
+    """Have every request to a route under ``/v1`` refused that carries no key with its scope.
+
+    What a tenant may send is spent here too, by whatever key of its own.
+    """
     app.before_request(_admit)
 
 
@@ -43,6 +47,7 @@ def _admit() -> None:
     if scope is not None:
         keys: Keys = current_app.extensions["keys"]
         g.caller = keys.identify(_presented())
+        rates.spend(g.caller.tenant)
         require(scope)
 
 

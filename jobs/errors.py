@@ -88,6 +88,14 @@ class IdempotencyMismatch(JobsError):
     title = "This idempotency key was used with another request"
 
 
+class RateLimited(JobsError):
+    """Raised when a tenant has sent as many requests as it may for now."""
+
+    code = "rate_limited"
+    status = 429
+    title = "Too many requests"
+
+
 class TenantQueueFull(JobsError):
     """Raised when a tenant has as many queued jobs as it may have."""
 
