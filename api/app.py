@@ -7,8 +7,9 @@ from contextlib import ExitStack
 
 from flask import Flask
 
-from api import admin, auth, events, health, listing, problems, rates, views
+from api import admin, auth, events, health, listing, problems, rates, uploads, views
 from api.images import ImageDoor
+from api.pictures import Pictures
 from api.waiting import Waiting
 from jobs.changes import Changes
 from jobs.feed import Feed
@@ -23,6 +24,7 @@ from jobs.settings import Settings
 from jobs.store import connect, inspect
 from jobs.sweeper import sweeper
 from jobs.tenants import Tenants
+from jobs.uploads import Uploads
 
 MAX_FORM_PARTS = 64
 MAX_FORM_FIELD_BYTES = 262_144
@@ -54,14 +56,19 @@ def create_app(settings: Settings) -> Flask:
         max_pixels=settings.max_image_pixels,
     )
     app.extensions["rates"] = Rates(client, settings.requests_per_minute)
+    uploaded = Uploads(
+        client,
+        settings.upload_retention_s * 1000,
+        durability=server.durability,
+        durability_timeout=settings.durability_timeout_ms,
+    )
     keys = app.extensions["keys"] = Keys(client)
     if settings.bootstrap_key:
         keys.create_first(DEFAULT_TENANT, settings.bootstrap_key.get_secret_value())
     app.extensions["services"] = views.Services(
         settings,
         ledger,
-        ImageStore(client),
-        door,
+        Pictures(door, ImageStore(client), uploaded),
         hints,
         waiting,
         Listing(client),
@@ -69,7 +76,7 @@ def create_app(settings: Settings) -> Flask:
         keys,
         Tenants(client),
     )
-    for routes in (views, listing, events, admin, health):
+    for routes in (views, listing, events, uploads, admin, health):
         app.register_blueprint(routes.bp)
     auth.init_app(app)
     rates.init_app(app)

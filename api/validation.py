@@ -40,6 +40,7 @@ _CODES = {
 
 Text = Annotated[str, StringConstraints(min_length=1, pattern=r"^[^\x00]*[^\x00\s][^\x00]*$")]
 StopText = Annotated[str, StringConstraints(min_length=1, max_length=64)]
+ImageId = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 
 
@@ -61,21 +62,40 @@ class Fields(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+def _one_of(name: str, given: object, upload: str | None) -> None:
+    if given is None and upload is None:
+        raise PydanticCustomError("missing", "send {name}, or an uploaded id", {"name": name})
+    if given is not None and upload is not None:
+        raise PydanticCustomError("conflicting_fields", "send either {name} or id", {"name": name})
+
+
 F = TypeVar("F", bound=Fields)
 
 
 class ImageInput(Fields):
-    """A picture of a request: base64 data, or bytes that came as a form part."""
+    """A picture of a request: base64 data, bytes that came as a form part, or an upload's id."""
 
-    data: str | bytes
+    data: str | bytes | None = None
+    id: ImageId | None = None
     detail: Literal["auto", "high"] = "auto"
+
+    @model_validator(mode="after")
+    def _is_one_thing(self) -> Self:
+        _one_of("data", self.data, self.id)
+        return self
 
 
 class ImageUrl(Fields):
-    """Where a content part's picture is: a data URI."""
+    """Where a content part's picture is: a data URI, or an upload."""
 
-    url: str
+    url: str | None = None
+    id: ImageId | None = None
     detail: Literal["auto", "low", "high"] = "auto"
+
+    @model_validator(mode="after")
+    def _is_one_thing(self) -> Self:
+        _one_of("url", self.url, self.id)
+        return self
 
 
 class TextPart(Fields):
@@ -170,7 +190,8 @@ class CreateJob(Fields):
         parts = [p for m in self.messages if isinstance(m.content, list) for p in m.content]
         shown = [part.image_url for part in parts if isinstance(part, ImagePart)]
         return [
-            ImageInput(data=s.url, detail="high" if s.detail == "high" else "auto") for s in shown
+            ImageInput(data=s.url, id=s.id, detail="high" if s.detail == "high" else "auto")
+            for s in shown
         ]
 
 

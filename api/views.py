@@ -9,14 +9,13 @@ from functools import partial
 from flask import Blueprint, Response, current_app, jsonify, request
 
 from api.auth import tenant
-from api.images import ImageDoor
+from api.pictures import Pictures
 from api.representation import represent
-from api.validation import CreateJob, Message, TextPart, image_bytes, read_create_job
+from api.validation import CreateJob, Message, TextPart, read_create_job
 from api.waiting import Waiting, preferred_wait
 from jobs.errors import InvalidRequest, NotFound
 from jobs.feed import Feed
 from jobs.hints import Hints
-from jobs.image_store import ImageStore
 from jobs.job import Draft, Job, Priority, Status
 from jobs.keys import Keys
 from jobs.ledger import Ledger
@@ -34,8 +33,7 @@ class Services:
 
     settings: Settings
     ledger: Ledger
-    images: ImageStore
-    door: ImageDoor
+    pictures: Pictures
     hints: Hints
     waiting: Waiting
     listing: Listing
@@ -135,10 +133,7 @@ def _shown(job: Job) -> Response:
 
 
 def _draft(owner: str, body: CreateJob) -> Draft:
-    """Return the job that a body asks for, its pictures decoded and then stored.
-
-    Pictures are stored only when all of them are good, so that a refused request leaves nothing.
-    """
+    """Return the job that a body asks for, its pictures stored."""
     settings = services().settings
     _check_limits(body, settings)
     idempotency_key = _idempotency_key()
@@ -149,13 +144,7 @@ def _draft(owner: str, body: CreateJob) -> Draft:
             code="model_not_found",
             param="model",
         )
-    pictures = [services().door.canonical(image_bytes(source.data)) for source in body.sources]
-    for picture in pictures:
-        services().images.put(owner, picture.digest, picture.data)
-    shown = [
-        ImagePart(p.digest, p.width, p.height, source.detail)
-        for p, source in zip(pictures, body.sources, strict=True)
-    ]
+    shown = services().pictures.shown(owner, body.sources)
     draft = Draft(
         tenant=owner,
         model=model,

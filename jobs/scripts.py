@@ -19,7 +19,10 @@ PREFIX = "lj:"
 Durability = Literal["waitaof", "always", "memory"]
 
 _RELIEVING = frozenset(
-    {"claim", "finish", "release", "crash", "renew", "cancel", "sweep", "erase", "spend"}
+    {
+        *("claim", "finish", "release", "crash", "renew", "cancel", "sweep", "erase"),
+        *("discard", "spend"),
+    }
 )
 """What makes room, or lets work and its callers go on, and so must run where memory is full."""
 

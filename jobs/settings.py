@@ -119,6 +119,11 @@ class Settings(BaseSettings):
     retention_s: int = Field(
         default=86_400, ge=1, description="how long a finished job and its pictures are kept"
     )
+    upload_retention_s: int = Field(
+        default=86_400,
+        ge=1,
+        description="how long a picture is kept that was sent to be named in later jobs",
+    )
     tenant_queue_limit: int = Field(
         default=100_000, ge=1, description="queued jobs that one tenant may have; above: 429"
     )

@@ -23,6 +23,8 @@ TABLE = [
     ("DELETE", JOB, Scope.SUBMIT),
     ("POST", "/v1/groups/g/cancel", Scope.SUBMIT),
     ("DELETE", "/v1/groups/g", Scope.SUBMIT),
+    ("POST", "/v1/images", Scope.SUBMIT),
+    ("DELETE", "/v1/images/img_x", Scope.SUBMIT),
     ("GET", "/v1/events", Scope.READ),
     ("GET", "/v1/models", Scope.READ),
     ("GET", "/v1/admin/keys", Scope.ADMIN),
