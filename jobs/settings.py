@@ -31,6 +31,12 @@ class Settings(BaseSettings):
         ge=1,
         description="how long acceptance waits for the disk before it answers 503",
     )
+    durable_replicas: int = Field(
+        default=0,
+        ge=0,
+        description="replicas of the store that must have a job on disk, too, before it is "
+        "accepted; with Sentinel: 1 or more, or a failover may lose what was accepted last",
+    )
     bootstrap_key: SecretStr | None = Field(
         default=None, description="the first key, instead of one made and printed at first start"
     )
