@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 from contextlib import ExitStack
 
+import redis
 from flask import Flask
 
 from api import admin, auth, events, health, listing, problems, rates, uploads, views
@@ -20,6 +21,7 @@ from jobs.ledger import Ledger, Limits
 from jobs.listing import Listing
 from jobs.logs import configure_logs
 from jobs.rates import Rates
+from jobs.scripts import Scripts
 from jobs.settings import Settings
 from jobs.store import connect, inspect
 from jobs.sweeper import sweeper
@@ -44,49 +46,50 @@ def create_app(settings: Settings) -> Flask:
         MAX_FORM_MEMORY_SIZE=MAX_FORM_FIELD_BYTES,
     )
     app.json.sort_keys = False  # type: ignore[attr-defined]  # of Flask's default provider
-    url = settings.required_redis_url
-    client = connect(url)
-    server = inspect(client, settings.durability)
-    ledger = Ledger(client, Limits.from_settings(settings), durability=server.durability)
-    hints = Hints(celery_app(url), client)
-    waiting = Waiting()
-    door = ImageDoor(
-        processes=settings.image_processes,
-        timeout_s=settings.image_timeout_s,
-        max_pixels=settings.max_image_pixels,
-    )
+    client = connect(settings.required_redis_url)
+    parts = app.extensions["services"] = _services(settings, client)
+    app.extensions["keys"] = parts.keys
     app.extensions["rates"] = Rates(client, settings.requests_per_minute)
-    uploaded = Uploads(
-        client,
-        settings.upload_retention_s * 1000,
-        durability=server.durability,
-        durability_timeout=settings.durability_timeout_ms,
-    )
-    keys = app.extensions["keys"] = Keys(client)
     if settings.bootstrap_key:
-        keys.create_first(DEFAULT_TENANT, settings.bootstrap_key.get_secret_value())
-    app.extensions["services"] = views.Services(
-        settings,
-        ledger,
-        Pictures(door, ImageStore(client), uploaded),
-        hints,
-        waiting,
-        Listing(client),
-        Feed(client),
-        keys,
-        Tenants(client),
-    )
+        parts.keys.create_first(DEFAULT_TENANT, settings.bootstrap_key.get_secret_value())
     for routes in (views, listing, events, uploads, admin, health):
         app.register_blueprint(routes.bp)
     auth.init_app(app)
     rates.init_app(app)
     problems.init_app(app)
-    changes = Changes(client, waiting.heard)
-    sweeping = sweeper(client, ledger, hints, settings)
+    changes = Changes(client, parts.waiting.heard)
+    sweeping = sweeper(client, parts.ledger, parts.hints, settings)
     changes.start()
     sweeping.start()
     running = app.extensions["running"] = ExitStack()
-    for part in (client, hints, door, sweeping, changes):
+    for part in (client, parts.hints, parts.pictures.door, sweeping, changes):
         running.callback(part.close)
     atexit.register(running.close)
     return app
+
+
+def _services(settings: Settings, client: redis.Redis) -> views.Services:
+    durability = inspect(client, settings.durability).durability
+    scripts = Scripts(
+        client,
+        durability=durability,
+        replicas=settings.durable_replicas,
+        durability_timeout=settings.durability_timeout_ms,
+    )
+    door = ImageDoor(
+        processes=settings.image_processes,
+        timeout_s=settings.image_timeout_s,
+        max_pixels=settings.max_image_pixels,
+    )
+    uploaded = Uploads(client, scripts, settings.upload_retention_s * 1000)
+    return views.Services(
+        settings=settings,
+        ledger=Ledger(client, Limits.from_settings(settings), durability=durability),
+        pictures=Pictures(door, ImageStore(client), uploaded),
+        hints=Hints(celery_app(settings.required_redis_url), client),
+        waiting=Waiting(),
+        listing=Listing(client),
+        feed=Feed(client),
+        keys=Keys(client),
+        tenants=Tenants(client),
+    )

@@ -128,6 +128,7 @@ class CreateJob(Fields):
     question: Text | None = None
     images: list[ImageInput] = []
     messages: list[Message] | None = None
+    previous_job_id: Name | None = None
     model: Name | None = None
     max_new_tokens: int = Field(default=256, ge=1)
     temperature: float = Field(default=0.0, ge=0, le=2, allow_inf_nan=False)
@@ -163,17 +164,16 @@ class CreateJob(Fields):
     @model_validator(mode="after")
     def _asks_something(self) -> Self:
         if self.messages is not None:
-            if self.question is not None or self.images:
-                raise PydanticCustomError(
-                    "conflicting_fields", "send either messages, or question and images"
-                )
+            if self.question is not None or self.images or self.previous_job_id is not None:
+                told = "send either messages, or question, images and previous_job_id"
+                raise PydanticCustomError("conflicting_fields", told)
             if not self.messages or self.messages[-1].role != "user":
                 raise PydanticCustomError("question_missing", "the last message must be a user's")
         elif self.question is None:
             raise PydanticCustomError("question_missing", "send a question, or messages")
         if self.supersede and self.group is None:
             raise PydanticCustomError("missing", "supersede needs a group")
-        if not self.sources:
+        if not self.sources and self.previous_job_id is None:
             raise PydanticCustomError("image_missing", "send at least one picture in images")
         return self
 

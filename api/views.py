@@ -8,7 +8,8 @@ from functools import partial
 
 from flask import Blueprint, Response, current_app, jsonify, request
 
-from api.auth import tenant
+from api.auth import require, tenant
+from api.follow_ups import answered, asked_on
 from api.pictures import Pictures
 from api.representation import represent
 from api.validation import CreateJob, Message, TextPart, read_create_job
@@ -17,7 +18,7 @@ from jobs.errors import InvalidRequest, NotFound
 from jobs.feed import Feed
 from jobs.hints import Hints
 from jobs.job import Draft, Job, Priority, Status
-from jobs.keys import Keys
+from jobs.keys import Keys, Scope
 from jobs.ledger import Ledger
 from jobs.listing import Listing
 from jobs.request import Conversation, ImagePart, Parameters, Turn
@@ -135,20 +136,21 @@ def _shown(job: Job) -> Response:
 def _draft(owner: str, body: CreateJob) -> Draft:
     """Return the job that a body asks for, its pictures stored."""
     settings = services().settings
-    _check_limits(body, settings)
+    previous = _previous(owner, body)
+    _check_limits(body, settings, len(previous.conversation.images) if previous else 0)
     idempotency_key = _idempotency_key()
-    model = body.model or settings.served_model
+    model = body.model or (previous.model if previous else settings.served_model)
     if model != settings.served_model and model not in services().ledger.models():
         raise InvalidRequest(
             "no worker serves this model; GET /v1/models lists those that are served",
             code="model_not_found",
             param="model",
         )
-    shown = services().pictures.shown(owner, body.sources)
+    conversation = _conversation(body, services().pictures.shown(owner, body.sources))
     draft = Draft(
         tenant=owner,
         model=model,
-        conversation=_conversation(body, shown),
+        conversation=asked_on(previous, conversation) if previous else conversation,
         parameters=_parameters(body),
         priority=Priority(body.priority),
         deadline_ms=body.deadline_ms,
@@ -156,6 +158,7 @@ def _draft(owner: str, body: CreateJob) -> Draft:
         supersede=body.supersede,
         metadata=body.metadata,
         idempotency_key=idempotency_key,
+        previous=body.previous_job_id,
         cache=body.cache,
         revision=settings.model_revision,
     )
@@ -163,6 +166,13 @@ def _draft(owner: str, body: CreateJob) -> Draft:
     fixed += ("" if draft.cache else "uncached|") + ("supersede|" if draft.supersede else "")
     fingerprint = hashlib.sha256((fixed + draft.request_json()).encode()).hexdigest()
     return Draft(**{**vars(draft), "fingerprint": fingerprint})
+
+
+def _previous(owner: str, body: CreateJob) -> Job | None:
+    if body.previous_job_id is None:
+        return None
+    require(Scope.READ)  # an answer can be read out of what is said about it
+    return answered(services().ledger, owner, body.previous_job_id)
 
 
 def _parameters(body: CreateJob) -> Parameters:
@@ -192,10 +202,10 @@ def _conversation(body: CreateJob, pictures: list[ImagePart]) -> Conversation:
     return Conversation(tuple(turn(message) for message in body.messages))
 
 
-def _check_limits(body: CreateJob, settings: Settings) -> None:
-    if len(body.sources) > settings.max_images:
+def _check_limits(body: CreateJob, settings: Settings, earlier_pictures: int) -> None:
+    if len(body.sources) + earlier_pictures > settings.max_images:
         raise InvalidRequest(
-            f"a job may carry {settings.max_images} pictures; send fewer",
+            f"a job may carry {settings.max_images} pictures, earlier ones included; send fewer",
             code="too_many_images",
             param="images",
         )

@@ -80,6 +80,14 @@ class NotFound(JobsError):
     title = "Not found"
 
 
+class PreviousJobOpen(JobsError):
+    """Raised when a job is asked on from before it has ended."""
+
+    code = "previous_job_open"
+    status = 409
+    title = "The job before is not answered yet"
+
+
 class IdempotencyMismatch(JobsError):
     """Raised when an idempotency key comes back with another body."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import redis
@@ -10,7 +9,7 @@ import redis
 from jobs.errors import ImageExpired
 from jobs.job import new_id
 from jobs.records import decoded
-from jobs.scripts import PREFIX, Durability, Scripts
+from jobs.scripts import PREFIX, Scripts
 from jobs.store import told_plainly
 
 
@@ -28,23 +27,13 @@ class Upload:
 class Uploads:
     """The uploads of all tenants, each kept for ``life_ms``.
 
-    ``durability`` and ``clock`` are as in jobs.scripts. Every method raises StoreUnavailable.
+    Every method raises StoreUnavailable.
     """
 
-    def __init__(
-        self,
-        client: redis.Redis,
-        life_ms: int,
-        *,
-        durability: Durability = "waitaof",
-        durability_timeout: int = 2_000,
-        clock: Callable[[], int] | None = None,
-    ) -> None:
+    def __init__(self, client: redis.Redis, scripts: Scripts, life_ms: int) -> None:
         self._client = client
+        self._run = scripts.run
         self._life = life_ms
-        self._run = Scripts(
-            client, durability=durability, durability_timeout=durability_timeout, clock=clock
-        ).run
 
     def add(self, tenant: str, digest: str, width: int, height: int) -> Upload:
         """Give a picture in the image store an id, once that is durable.

@@ -8,7 +8,7 @@ from jobs.errors import ImageExpired
 from jobs.image_store import ImageStore
 from jobs.ledger import Ledger
 from jobs.request import ImagePart
-from jobs.scripts import PREFIX
+from jobs.scripts import PREFIX, Scripts
 from jobs.uploads import Upload, Uploads
 from tests.ledgers import Clock, submitted
 
@@ -28,7 +28,7 @@ def images(client: Any) -> ImageStore:
 @pytest.fixture
 def uploads(client: Any, images: ImageStore, clock: Clock) -> Uploads:
     """Uploads that are kept for an hour."""
-    return Uploads(client, LIFE, clock=clock)
+    return Uploads(client, Scripts(client, clock=clock), LIFE)
 
 
 def uploaded(uploads: Uploads) -> Upload:
