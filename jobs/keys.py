@@ -98,7 +98,7 @@ class Keys:
             "ending": key[-4:],
         }
         if expires_in_s is not None:
-            fields["expires"] = self._in(expires_in_s)
+            fields["expires"] = self._in(expires_in_s, at_least=1)
         with told_plainly(), self._client.pipeline() as pipe:
             pipe.delete(f"{PREFIX}key:{form[1]}")
             pipe.hset(f"{PREFIX}key:{form[1]}", mapping=fields)
@@ -171,9 +171,9 @@ class Keys:
                 return found
         raise Unauthorized("this key is unknown or revoked; `llava-jobs keys create` makes one")
 
-    def _in(self, seconds: int) -> int:
-        if not 0 <= seconds <= LONGEST_S:
-            raise ConfigurationError(f"a key's time is at most {LONGEST_S // 86_400} days")
+    def _in(self, seconds: int, at_least: int = 0) -> int:
+        if not at_least <= seconds <= LONGEST_S:
+            raise ConfigurationError(f"a key's time is {at_least} s to {LONGEST_S // 86_400} days")
         return int(self._clock()) + seconds
 
     def _read(self, key_id: str, fields: Mapping[str, str]) -> Key:

@@ -126,5 +126,5 @@ def test_an_administrators_key_sees_no_question_and_no_answer(
 
 
 def test_an_expired_key_is_a_401_of_its_own_code(app: Flask, client: Any) -> None:
-    caller = Caller(app.test_client(), Keys(client).create("acme", expires_in_s=0))
+    caller = Caller(app.test_client(), Keys(client, lambda: 0).create("acme", expires_in_s=1))
     assert_problem(caller("GET", "/v1/models"), 401, "expired_api_key")
