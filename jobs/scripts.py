@@ -18,8 +18,13 @@ PREFIX = "lj:"
 
 Durability = Literal["waitaof", "always", "memory"]
 
-_RELIEVING = frozenset({"claim", "finish", "release", "crash", "renew", "cancel", "sweep", "erase"})
-"""What makes room or lets work go on, and so must run where memory is full."""
+_RELIEVING = frozenset(
+    {
+        *("claim", "finish", "release", "crash", "renew", "cancel", "sweep", "erase"),
+        *("discard", "spend"),
+    }
+)
+"""What makes room, or lets work and its callers go on, and so must run where memory is full."""
 
 
 class Script(NamedTuple):
