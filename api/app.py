@@ -22,6 +22,7 @@ from jobs.keys import DEFAULT_TENANT, Keys
 from jobs.ledger import Ledger, Limits
 from jobs.listing import Listing
 from jobs.logs import configure_logs
+from jobs.pace import Paces
 from jobs.pieces import Pieces
 from jobs.rates import Rates
 from jobs.scripts import Scripts
@@ -92,9 +93,10 @@ def _services(settings: Settings, client: redis.Redis) -> views.Services:
     connections = Connections(settings.connections, settings.tenant_connections)
     pieces = Pieces(client)
     uploaded = Uploads(client, scripts, settings.upload_retention_s * 1000)
+    ledger = Ledger(client, Limits.from_settings(settings), durability=durability)
     return views.Services(
         settings=settings,
-        ledger=Ledger(client, Limits.from_settings(settings), durability=durability),
+        ledger=ledger,
         pictures=Pictures(door, ImageStore(client), uploaded),
         hints=Hints(celery_app(settings.required_redis_url), client),
         waiting=Waiting(connections),
@@ -105,4 +107,5 @@ def _services(settings: Settings, client: redis.Redis) -> views.Services:
         pieces=pieces,
         following=Following(pieces),
         connections=connections,
+        paces=Paces(client, ledger),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import dataclass
 from functools import partial
 
@@ -12,6 +13,7 @@ from api.auth import require, tenant
 from api.connections import Connections
 from api.follow_ups import answered, asked_on
 from api.following import Following
+from api.forecasts import as_queue
 from api.pictures import Pictures
 from api.representation import represent
 from api.validation import CreateJob, Message, TextPart, read_create_job
@@ -23,6 +25,7 @@ from jobs.job import Draft, Job, Priority, Status
 from jobs.keys import Keys, Scope
 from jobs.ledger import Ledger
 from jobs.listing import Listing
+from jobs.pace import Paces
 from jobs.pieces import Pieces
 from jobs.request import Conversation, ImagePart, Parameters, Turn
 from jobs.settings import Settings
@@ -47,6 +50,7 @@ class Services:
     pieces: Pieces
     following: Following
     connections: Connections
+    paces: Paces
 
 
 @bp.post("/jobs")
@@ -81,7 +85,6 @@ def get_job(job_id: str) -> Response:
     with waiting.granted(owner, request.headers.get("Prefer")) as seconds:
         job = waiting.until_ended(lambda: own(owner, job_id), seconds)
     response = _shown(job)
-    response.add_etag()
     response.make_conditional(request)
     return response
 
@@ -131,12 +134,18 @@ def _no_job() -> NotFound:
 
 
 def _shown(job: Job) -> Response:
-    waits = job.status is Status.QUEUED
-    position = services().ledger.position(job) if waits else None
-    response = jsonify(represent(job, position))
+    parts, position, queue = services(), 0, None
+    if job.status is Status.QUEUED:
+        position = parts.ledger.position(job)
+        queue = as_queue(position, parts.paces.of(job.model))
+    response = jsonify(represent(job, queue))
+    # Weak: a forecast that was made for the same place is as good, and must not defeat polling.
+    same = represent(job, {"position": position})
+    digest = hashlib.sha256(json.dumps(same).encode()).hexdigest()
+    response.set_etag(digest[:32], weak=True)
     response.headers["Cache-Control"] = "private, no-cache"
     if not job.status.is_terminal:
-        response.headers["Retry-After"] = str(min(1 + (position or 0) // 50, 30))
+        response.headers["Retry-After"] = str(min(1 + position // 50, 30))
     return response
 
 
