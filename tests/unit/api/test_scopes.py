@@ -19,6 +19,7 @@ TABLE = [
     ("GET", "/v1/jobs", Scope.READ),
     ("GET", JOB, Scope.READ),
     ("HEAD", JOB, Scope.READ),
+    ("GET", f"{JOB}/stream", Scope.READ),
     ("POST", f"{JOB}/cancel", Scope.SUBMIT),
     ("DELETE", JOB, Scope.SUBMIT),
     ("POST", "/v1/groups/g/cancel", Scope.SUBMIT),
