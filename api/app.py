@@ -7,10 +7,13 @@ from contextlib import ExitStack
 
 from flask import Flask
 
-from api import events, health, listing, problems, views
+from api import events, health, listing, problems, views, webhooks
+from api.image_urls import image_urls
 from api.images import ImageDoor
+from api.receivers import Receivers
 from api.waiting import Waiting
 from jobs.changes import Changes
+from jobs.deliveries import Deliveries
 from jobs.feed import Feed
 from jobs.hints import Hints, celery_app
 from jobs.image_store import ImageStore
@@ -18,9 +21,11 @@ from jobs.keys import DEFAULT_TENANT, Keys
 from jobs.ledger import Ledger, Limits
 from jobs.listing import Listing
 from jobs.logs import configure_logs
+from jobs.sender import webhook_rules
 from jobs.settings import Settings
 from jobs.store import connect, inspect
 from jobs.sweeper import sweeper
+from jobs.webhook_secrets import WebhookSecrets
 
 MAX_FORM_PARTS = 64
 MAX_FORM_FIELD_BYTES = 262_144
@@ -63,8 +68,10 @@ def create_app(settings: Settings) -> Flask:
         waiting,
         Listing(client),
         Feed(client),
+        image_urls(settings),
+        Receivers(webhook_rules(settings), WebhookSecrets(client), Deliveries(client)),
     )
-    for routes in (views, listing, events, health):
+    for routes in (views, listing, events, webhooks, health):
         app.register_blueprint(routes.bp)
     problems.init_app(app)
     changes = Changes(client, waiting.heard)

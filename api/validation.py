@@ -6,7 +6,7 @@ import base64
 import binascii
 import json
 import re
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from flask import Request
 from pydantic import (
@@ -22,10 +22,12 @@ from pydantic_core import PydanticCustomError, from_json
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from jobs.errors import InvalidRequest, MalformedRequest, UnsupportedMediaType
+from jobs.reach import MAX_URL_CHARS
 
 MAX_METADATA_BYTES = 16_384
 _DEADLINE = re.compile(r"([1-9][0-9]{0,8})(ms|s|m|h)")
 _UNITS_MS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000}
+_WEB_URL = re.compile(r"https?:", re.IGNORECASE)
 _DATA_URI = re.compile(r"data:image/[a-z0-9.+-]{1,40};base64,", re.IGNORECASE)
 
 _CODES = {
@@ -43,32 +45,53 @@ StopText = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 
 
-class _Fields(BaseModel):
+class Fields(BaseModel):
+    """The fields of a body: those that are known, as they came."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class ImageInput(_Fields):
-    """A picture of a request: base64 data, or bytes that came as a form part."""
+F = TypeVar("F", bound=Fields)
 
-    data: str | bytes
+
+class ImageInput(Fields):
+    """A picture of a request: base64 data, bytes that came as a form part, or its URL."""
+
+    data: str | bytes | None = None
+    url: str | None = None
     detail: Literal["auto", "high"] = "auto"
 
+    @model_validator(mode="after")
+    def _is_somewhere(self) -> Self:
+        if self.data is None and self.url is None:
+            raise PydanticCustomError("missing", "a picture has data or a url")
+        if self.data is not None and self.url is not None:
+            raise PydanticCustomError("conflicting_fields", "send either data or a url")
+        return self
 
-class ImageUrl(_Fields):
+    @property
+    def address(self) -> str | None:
+        """Where it is to be fetched from; content parts have URLs and data URIs in one field."""
+        if isinstance(self.data, str) and _WEB_URL.match(self.data):
+            return self.data
+        return self.url
+
+
+class ImageUrl(Fields):
     """Where a content part's picture is: a data URI."""
 
     url: str
     detail: Literal["auto", "low", "high"] = "auto"
 
 
-class TextPart(_Fields):
+class TextPart(Fields):
     """A text within a message."""
 
     type: Literal["text"]
     text: Text
 
 
-class ImagePart(_Fields):
+class ImagePart(Fields):
     """A picture within a message."""
 
     type: Literal["image_url"]
@@ -78,14 +101,23 @@ class ImagePart(_Fields):
 Part = Annotated[TextPart | ImagePart, Field(discriminator="type")]
 
 
-class Message(_Fields):
+class Message(Fields):
     """One turn of a conversation, in OpenAI's shape."""
 
     role: Literal["system", "user", "assistant"]
     content: Text | Annotated[list[Part], Field(min_length=1)]
 
 
-class CreateJob(_Fields):
+class WebhookInput(Fields):
+    """Where the end of a job is told, and of which ends."""
+
+    url: str = Field(min_length=1, max_length=MAX_URL_CHARS)
+    events: list[Literal["completed", "succeeded", "failed", "canceled"]] = Field(
+        default=["completed"], min_length=1, max_length=4
+    )
+
+
+class CreateJob(Fields):
     """The body of ``POST /v1/jobs``."""
 
     question: Text | None = None
@@ -103,6 +135,7 @@ class CreateJob(_Fields):
     group: Name | None = None
     supersede: bool = False
     metadata: dict[str, Any] = {}
+    webhook: WebhookInput | None = None
     cache: bool = True
 
     @field_validator("stop", mode="before")
@@ -171,9 +204,20 @@ def read_create_job(request: Request) -> CreateJob:
     Raises MalformedRequest where it cannot be read, InvalidRequest where a field is wrong.
     """
     if request.mimetype == "multipart/form-data":
-        return _validated(_form(request), strict=False)
+        return _validated(CreateJob, _form(request), strict=False)
     if request.mimetype != "application/json":
         raise UnsupportedMediaType("send application/json or multipart/form-data")
+    return read_json(CreateJob, request)
+
+
+def read_json(kind: type[F], request: Request) -> F:
+    """Return the JSON body of a request.
+
+    Raises UnsupportedMediaType, MalformedRequest where it cannot be read, InvalidRequest where a
+    field is wrong.
+    """
+    if request.mimetype != "application/json":
+        raise UnsupportedMediaType("send application/json")
     data = request.get_data(cache=False)
     # Of a chunked body, werkzeug returns what fits and says nothing of the rest.
     if request.content_length is None and len(data) == request.max_content_length:
@@ -184,22 +228,16 @@ def read_create_job(request: Request) -> CreateJob:
         raise MalformedRequest("the body is not valid JSON", code="malformed_json") from None
     if not isinstance(body, dict):
         raise MalformedRequest("the body must be a JSON object", code="not_an_object")
-    return _validated(body, strict=True)
+    return _validated(kind, body, strict=True)
 
 
 def image_bytes(source: str | bytes) -> bytes:
     """Return the bytes of a picture that came as a data URI, as bare base64, or as bytes.
 
-    Raises InvalidRequest where it is neither; URLs are refused (they are off).
+    Raises InvalidRequest where it is neither.
     """
     if isinstance(source, bytes):
         return source
-    if re.match(r"https?:", source, re.IGNORECASE):
-        raise InvalidRequest(
-            "pictures by URL are switched off here; send the picture itself",
-            code="image_url_off",
-            param="images",
-        )
     prefix = _DATA_URI.match(source)
     try:
         return base64.b64decode(source[prefix.end() if prefix else 0 :], validate=True)
@@ -220,7 +258,7 @@ def _form(request: Request) -> dict[str, Any]:
         if len(values) > 1 or name == "images":
             raise InvalidRequest(f"send one field {name!r}", code="invalid_field", param=name)
         fields[name] = values[0]
-    for name in ("metadata", "messages"):
+    for name in ("metadata", "messages", "webhook"):
         if name in fields:
             try:
                 fields[name] = from_json(fields[name], allow_inf_nan=False)
@@ -242,9 +280,9 @@ def _form(request: Request) -> dict[str, Any]:
     return fields
 
 
-def _validated(fields: dict[str, Any], *, strict: bool) -> CreateJob:
+def _validated(kind: type[F], fields: dict[str, Any], *, strict: bool) -> F:
     try:
-        return CreateJob.model_validate(fields, strict=strict)
+        return kind.model_validate(fields, strict=strict)
     except ValidationError as error:
         raise invalid(error) from None
 

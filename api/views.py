@@ -9,9 +9,18 @@ from functools import partial
 from flask import Blueprint, Response, current_app, jsonify, request
 
 from api.auth import tenant
+from api.image_urls import ImageUrls
 from api.images import ImageDoor
+from api.receivers import Receivers
 from api.representation import represent
-from api.validation import CreateJob, Message, TextPart, image_bytes, read_create_job
+from api.validation import (
+    CreateJob,
+    ImageInput,
+    Message,
+    TextPart,
+    image_bytes,
+    read_create_job,
+)
 from api.waiting import Waiting, preferred_wait
 from jobs.errors import InvalidRequest, NotFound
 from jobs.feed import Feed
@@ -38,6 +47,8 @@ class Services:
     waiting: Waiting
     listing: Listing
     feed: Feed
+    image_urls: ImageUrls
+    receivers: Receivers
 
 
 @bp.post("/jobs")
@@ -82,7 +93,7 @@ def cancel_job(job_id: str) -> Response:
     """Stop a job, queued or running."""
     job = services().ledger.cancel(tenant(), job_id)
     if job is None:
-        raise _no_job()
+        raise no_job()
     return _shown(job)
 
 
@@ -90,7 +101,7 @@ def cancel_job(job_id: str) -> Response:
 def erase_job(job_id: str) -> Response:
     """Leave nothing of a job, wherever it stands."""
     if not services().ledger.erase(tenant(), job_id):
-        raise _no_job()
+        raise no_job()
     return Response(status=204)
 
 
@@ -113,11 +124,12 @@ def services() -> Services:
 def _own(owner: str, job_id: str) -> Job:
     job = services().ledger.get(owner, job_id)
     if job is None:
-        raise _no_job()
+        raise no_job()
     return job
 
 
-def _no_job() -> NotFound:
+def no_job() -> NotFound:
+    """Return the error that says that a tenant has no such job."""
     return NotFound("no job of yours has this id", code="job_not_found")
 
 
@@ -146,7 +158,8 @@ def _draft(owner: str, body: CreateJob) -> Draft:
             code="model_not_found",
             param="model",
         )
-    pictures = [services().door.canonical(image_bytes(source.data)) for source in body.sources]
+    webhook = services().receivers.accept(owner, body.webhook) if body.webhook else None
+    pictures = [services().door.canonical(_upload(source)) for source in body.sources]
     for picture in pictures:
         services().images.put(owner, picture.digest, picture.data)
     shown = [
@@ -166,11 +179,19 @@ def _draft(owner: str, body: CreateJob) -> Draft:
         idempotency_key=idempotency_key,
         cache=body.cache,
         revision=settings.model_revision,
+        webhook=webhook,
     )
     fixed = f"{draft.model}|{draft.priority}|{draft.deadline_ms}|{draft.group}|"
+    fixed += f"{webhook.to_json()}|" if webhook else ""
     fixed += ("" if draft.cache else "uncached|") + ("supersede|" if draft.supersede else "")
     fingerprint = hashlib.sha256((fixed + draft.request_json()).encode()).hexdigest()
     return Draft(**{**vars(draft), "fingerprint": fingerprint})
+
+
+def _upload(source: ImageInput) -> bytes:
+    if source.address:
+        return services().image_urls.fetch(source.address)
+    return image_bytes(source.data or b"")
 
 
 def _parameters(body: CreateJob) -> Parameters:

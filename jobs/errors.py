@@ -72,6 +72,14 @@ class NotFound(JobsError):
     title = "Not found"
 
 
+class Conflict(JobsError):
+    """Raised when what is asked cannot be done to a thing as it stands."""
+
+    code = "conflict"
+    status = 409
+    title = "This cannot be done as things stand"
+
+
 class IdempotencyMismatch(JobsError):
     """Raised when an idempotency key comes back with another body."""
 
