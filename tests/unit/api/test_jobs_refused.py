@@ -76,7 +76,7 @@ BODIES: dict[str, tuple[dict[str, Any], Refusal]] = {
     "no images": ({"images": ...}, (422, "image_missing", None)),
     "empty images": ({"images": []}, (422, "image_missing", None)),
     "images no list": ({"images": {"data": DATA_URI}}, (422, "invalid_field", "images")),
-    "image without data": ({"images": [{}]}, (422, "missing_field", "images.0.data")),
+    "image without data": ({"images": [{}]}, (422, "missing_field", "images.0")),
     "nine images": ({"images": [{"data": DATA_URI}] * 9}, (422, "too_many_images", "images")),
     "image by URL": (
         {"images": [{"data": "https://example.org/a.png"}]},
