@@ -6,6 +6,7 @@ too many finds nothing to claim.
 
 from __future__ import annotations
 
+import ssl
 from typing import Any
 
 import redis
@@ -15,7 +16,7 @@ from kombu.exceptions import OperationalError
 
 from jobs.errors import JobsError
 from jobs.scripts import PREFIX
-from jobs.store import told_plainly
+from jobs.store import sentinels_of, told_plainly
 
 TASK = "worker.answer"
 AT_MOST = 10_000
@@ -34,9 +35,15 @@ def celery_app(redis_url: str) -> Celery:
     """Return a Celery application set up as both sides need it.
 
     Each value is there for a failure that was seen without it; docs/architecture.md has the table.
+    Raises ConfigurationError where ``redis_url`` is no URL of a store.
     """
-    app = Celery("llava-jobs", broker=redis_url, set_as_current=False)
+    sentinels = sentinels_of(redis_url)
+    broker = sentinels.broker_url if sentinels else redis_url
+    tls = {"ssl_cert_reqs": ssl.CERT_REQUIRED, **(sentinels.tls if sentinels else {})}
+    app = Celery("llava-jobs", broker=broker, set_as_current=False)
     app.conf.update(
+        # Without it kombu takes any certificate; what the URL says of TLS comes on top.
+        broker_use_ssl=tls if redis_url.startswith("rediss") else None,
         task_ignore_result=True,
         task_acks_late=True,
         task_reject_on_worker_lost=True,
@@ -62,6 +69,7 @@ def celery_app(redis_url: str) -> Celery:
             "socket_connect_timeout": 3,
             "socket_keepalive": True,
             "health_check_interval": 15,
+            **(sentinels.broker_options if sentinels else {}),
         },
     )
     return app

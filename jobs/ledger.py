@@ -29,6 +29,7 @@ class Limits:
     crashes: int = 3
     attempts: int = 5
     durability_timeout: int = 2_000
+    durable_replicas: int = 0
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Limits:
@@ -42,6 +43,7 @@ class Limits:
             crashes=settings.max_crashes,
             attempts=settings.max_attempts,
             durability_timeout=settings.durability_timeout_ms,
+            durable_replicas=settings.durable_replicas,
         )
 
 
@@ -80,9 +82,13 @@ class Ledger:
     ) -> None:
         self._client = client
         self._limits = limits or Limits()
-        timeout = self._limits.durability_timeout
-        scripts = Scripts(client, durability=durability, durability_timeout=timeout, clock=clock)
-        self._run = scripts.run
+        self._run = Scripts(
+            client,
+            durability=durability,
+            durability_timeout=self._limits.durability_timeout,
+            replicas=self._limits.durable_replicas,
+            clock=clock,
+        ).run
 
     def submit(self, draft: Draft) -> tuple[Job, bool]:
         """Accept a job and return it once it is durable; True where an idempotency key replayed it.
@@ -159,7 +165,12 @@ class Ledger:
             if value is not None:
                 text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
                 fields += [name, text]
-        return bool(self._run("finish", claim.job.id, claim.fence, outcome.status, *fields))
+        # Where a failover may come, what a client has read of must outlive it.
+        durable = self._limits.durable_replicas > 0
+        held = self._run(
+            "finish", claim.job.id, claim.fence, outcome.status, *fields, durable=durable
+        )
+        return bool(held)
 
     def hand_back(self, claim: Claim) -> bool:
         """Put a job back in its place, no try charged; False where the claim has been lost."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from importlib.resources import files
 from typing import Any, Literal, NamedTuple
@@ -35,9 +35,9 @@ class Script(NamedTuple):
 class Scripts:
     """The scripts of one store.
 
-    ``durability`` is how a write is made durable (see jobs.store.Server), ``durability_timeout`` in
-    milliseconds. ``clock`` returns milliseconds since the epoch; without one the store's own clock
-    counts, so that no two machines disagree.
+    ``durability`` is how a write is made durable (see jobs.store.Server), and ``replicas`` on how
+    many servers besides; ``durability_timeout`` is in milliseconds. ``clock`` returns milliseconds
+    since the epoch; without one the store's own clock counts, so that no two machines disagree.
     """
 
     def __init__(
@@ -45,11 +45,12 @@ class Scripts:
         client: redis.Redis,
         *,
         durability: Durability = "waitaof",
+        replicas: int = 0,
         durability_timeout: int = 2_000,
         clock: Callable[[], int] | None = None,
     ) -> None:
         self._client = client
-        self._waits = durability == "waitaof"
+        self._wanted = {"waitaof": (1, replicas), "always": (replicas,), "memory": ()}[durability]
         self._timeout = durability_timeout
         self._clock = clock or (lambda: 0)
         self._with_flags = True
@@ -60,27 +61,31 @@ class Scripts:
         Raises LedgerFull, StoreUnavailable.
         """
         sent = (1, PREFIX, self._clock(), *arguments)
-        wait = durable and self._waits
+        wait = durable and any(self._wanted)
         with told_plainly():
             try:
                 reply, synced = self._send(name, sent, wait)
             except redis.exceptions.NoScriptError:
                 self._load(name)
                 reply, synced = self._send(name, sent, wait)
-        if wait and synced < 1:
+        if wait and any(had < wanted for had, wanted in zip(synced, self._wanted, strict=True)):
             raise StoreUnavailable("the store did not confirm its sync to disk", retry_after=5)
         return reply
 
-    def _send(self, name: str, sent: tuple[str | int | bytes, ...], wait: bool) -> tuple[Any, int]:
+    def _send(
+        self, name: str, sent: tuple[str | int | bytes, ...], wait: bool
+    ) -> tuple[Any, Sequence[int]]:
         digest = script(name, self._with_flags).digest
         if not wait:
-            return self._client.evalsha(digest, *sent), 0
-        # WAITAOF speaks of the writes of its own connection, hence one pipeline.
+            return self._client.evalsha(digest, *sent), ()
+        # Both speak of the writes of their own connection, hence one pipeline.
         with self._client.pipeline(transaction=False) as pipe:
             pipe.evalsha(digest, *sent)
-            pipe.execute_command("WAITAOF", 1, 0, self._timeout)
+            pipe.execute_command(
+                "WAITAOF" if len(self._wanted) > 1 else "WAIT", *self._wanted, self._timeout
+            )
             reply, synced = pipe.execute()
-        return reply, int(synced[0])
+        return reply, synced if isinstance(synced, list) else [synced]
 
     def _load(self, name: str) -> None:
         try:

@@ -32,6 +32,12 @@ class Settings(BaseSettings):
         ge=1,
         description="how long acceptance waits for the disk before it answers 503",
     )
+    durable_replicas: int = Field(
+        default=0,
+        ge=0,
+        description="replicas of the store that must have a job on disk, too, before it is "
+        "accepted; with Sentinel: 1 or more, or a failover may lose what was accepted last",
+    )
     bootstrap_key: SecretStr | None = Field(
         default=None, description="the first key, instead of one made and printed at first start"
     )
@@ -127,6 +133,12 @@ class Settings(BaseSettings):
         default=2_000_000, ge=1, description="queued jobs of all tenants together; above: 503"
     )
 
+    store_memory_mb: int | None = Field(
+        default=None,
+        ge=64,
+        description="memory of the embedded store (its maxmemory), in MB; unset: a quarter of the "
+        "machine's",
+    )
     memory_limit_percent: int = Field(
         default=85,
         ge=1,

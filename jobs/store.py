@@ -5,15 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import redis
 from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
 
 from jobs.errors import ConfigurationError, LedgerFull, StoreUnavailable
+from jobs.sentinels import Sentinels
 
 OLDEST_REDIS = (6, 2)
+FORMS = (
+    "redis://[user:password@]host[:port][/database], or rediss:// with TLS, or "
+    "redis+sentinel://[user:password@]host[:port],host[:port][/database]?service=name"
+)
 _REFUSALS = ("MISCONF", "NOREPLICAS", "MASTERDOWN", "READONLY")
 """What a server says first that lives but will not write: a full disk, a lost primary."""
 
@@ -23,19 +28,34 @@ def connect(url: str) -> redis.Redis:
 
     Replies come as bytes. Nothing is sent yet. Raises ConfigurationError where it is no URL.
     """
+    patience: dict[str, Any] = {
+        "socket_timeout": 10,
+        "socket_connect_timeout": 3,
+        "socket_keepalive": True,
+        "health_check_interval": 15,
+        "retry": Retry(ExponentialBackoff(cap=0.5, base=0.05), 2),
+    }
+    with _told_as_configuration():
+        sentinels = Sentinels.parse(url)
+        return sentinels.client(**patience) if sentinels else redis.Redis.from_url(url, **patience)
+
+
+def sentinels_of(url: str) -> Sentinels | None:
+    """Return the sentinels that ``url`` names; None where it is of a server.
+
+    Raises ConfigurationError where it is no URL.
+    """
+    with _told_as_configuration():
+        return Sentinels.parse(url)
+
+
+@contextmanager
+def _told_as_configuration() -> Iterator[None]:
     try:
-        return redis.Redis.from_url(
-            url,
-            socket_timeout=10,
-            socket_connect_timeout=3,
-            socket_keepalive=True,
-            health_check_interval=15,
-            retry=Retry(ExponentialBackoff(cap=0.5, base=0.05), 2),
-        )
+        yield
     except ValueError:
         raise ConfigurationError(
-            "LLAVA_JOBS_REDIS_URL is no URL of a store: it has the form "
-            "redis://[:password@]host[:port][/database], or rediss:// with TLS"
+            f"LLAVA_JOBS_REDIS_URL is no URL of a store: it has the form {FORMS}"
         ) from None
 
 

@@ -17,6 +17,7 @@ from jobs.store import connect
 from llava_jobs.embedded import EmbeddedStore
 from tests.installations import COMMAND, Installation
 from tests.ledgers import Clock
+from tests.stores import memory_folder
 
 NewLedger = Callable[..., Ledger]
 
@@ -47,13 +48,8 @@ def seed() -> int:
 
 @pytest.fixture(scope="session")
 def store() -> Iterator[EmbeddedStore]:
-    """A real Valkey server, set up as in production; `client` empties it for each test.
-
-    It syncs every write, which costs nothing in memory and milliseconds on a disk.
-    """
-    memory = Path("/dev/shm")  # noqa: S108 - where there is none, the default serves
-    place = memory if os.access(memory, os.W_OK) else None
-    with tempfile.TemporaryDirectory(prefix="store-", dir=place) as folder:
+    """A real Valkey server, set up as in production; `client` empties it for each test."""
+    with tempfile.TemporaryDirectory(prefix="store-", dir=memory_folder()) as folder:
         embedded = EmbeddedStore(Path(folder))
         try:
             embedded.start()
@@ -76,6 +72,15 @@ def client(connection: Any) -> Any:
     """A client of the store, which is empty."""
     connection.flushall()
     return connection
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Path:
+    """The program of a Redis older than WAITAOF, from Debian; nothing puts it on PATH."""
+    program = Path(__file__).parents[1] / ".cache" / "redis" / "redis-server"
+    if not program.exists():
+        absent("no Redis to test with: run tests/fetch-redis")
+    return program
 
 
 @pytest.fixture

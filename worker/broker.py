@@ -33,10 +33,20 @@ class HintChannel(redis.Channel):
             super().basic_reject(delivery_tag, requeue=requeue)
 
 
+class SentinelHintChannel(HintChannel, redis.SentinelChannel):
+    """Such a channel to whichever server leads."""
+
+
 class HintTransport(redis.Transport):
     """Redis or Valkey as a broker of hints."""
 
     Channel = HintChannel
+
+
+class SentinelHintTransport(redis.SentinelTransport):
+    """Redis or Valkey behind sentinels as a broker of hints."""
+
+    Channel = SentinelHintChannel
 
 
 class HintConnection(Connection):
@@ -46,9 +56,9 @@ class HintConnection(Connection):
     nothing while jobs wait is taken to be well.
     """
 
-    def get_transport_cls(self) -> type[HintTransport]:
-        """Return our transport, whatever the URL's scheme: that says whether TLS is spoken."""
-        return HintTransport
+    def get_transport_cls(self) -> type[redis.Transport]:
+        """Return our transport for the URL's scheme, which says whether TLS is spoken, too."""
+        return SentinelHintTransport if self.transport_cls == "sentinel" else HintTransport
 
     def ensure_connection(self, *args: Any, **kwargs: Any) -> Any:
         """Return this connection once there is one."""

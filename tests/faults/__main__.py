@@ -13,10 +13,11 @@ from pathlib import Path
 import click
 
 from tests.faults.checker import Verdict
-from tests.faults.cluster import Cluster, memory_folder
+from tests.faults.cluster import Cluster
 from tests.faults.faults import FAULTS, Fault
 from tests.faults.report import Report
 from tests.faults.trial import Trial
+from tests.stores import memory_folder
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "reliability.md"
 

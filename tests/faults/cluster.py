@@ -193,12 +193,6 @@ class Cluster:
                 member.supervise()
 
 
-def memory_folder() -> Path | None:
-    """Where files cost no disk, if there is such a place; a sync then takes no time."""
-    memory = Path("/dev/shm")  # noqa: S108 - where there is none, the default serves
-    return memory if os.access(memory, os.W_OK) else None
-
-
 def _answers(url: str) -> bool:
     try:
         return httpx.get(f"{url}/healthz", timeout=5).is_success

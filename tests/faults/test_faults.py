@@ -9,9 +9,10 @@ import pytest
 from jobs.errors import ConfigurationError
 from tests.conftest import absent
 from tests.faults.checker import Verdict
-from tests.faults.cluster import LEASE_MS, Cluster, memory_folder
+from tests.faults.cluster import LEASE_MS, Cluster
 from tests.faults.faults import FAULTS
 from tests.faults.trial import Trial
+from tests.stores import memory_folder
 
 JOBS, RATE = 80, 40.0
 SOON_MS = 5_000

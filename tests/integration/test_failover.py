@@ -1,0 +1,67 @@
+"""API and worker over a store behind Sentinel, whose leading server dies under load."""
+
+from functools import partial
+from pathlib import Path
+
+import httpx
+
+from jobs.keys import Keys
+from jobs.store import connect
+from tests.eventually import eventually
+from tests.installations import CELERY, GUNICORN, Running, caller, environment, free_port, submit
+from tests.stores import watched
+
+
+def test_every_job_that_was_accepted_ends_though_the_leading_server_dies(
+    redis_server: Path, tmp_path: Path, model_folder: Path, picture: bytes
+) -> None:
+    with watched(redis_server, tmp_path, tls=True) as (store, leader):
+        settings = environment(
+            redis_url=store,
+            durable_replicas="1",
+            model=str(model_folder),
+            drain_seconds="1",
+            lease_ms="3000",
+            renew_ms="300",
+            sweep_ms="100",
+        )
+        client = connect(store)
+        key = Keys(client).create("acme")
+        port = free_port()
+        url = f"http://127.0.0.1:{port}"
+        api = Running([*GUNICORN, "-b", f"127.0.0.1:{port}", "api:create_app()"], settings)
+        worker = Running(CELERY, settings)
+        try:
+            eventually(lambda: _is_ready(url), "a worker is ready", 90)
+            with caller(url, key) as http:
+                accepted = [submit(http, picture, max_new_tokens="8")["id"] for _ in range(6)]
+                leader.kill()
+                for job_id in accepted:
+                    eventually(partial(_has_succeeded, http, job_id), "a job succeeds", 60)
+                leader.start()  # which follows now: two servers must have what is accepted
+                later = eventually(lambda: _accepted(http, picture), "jobs are accepted again", 60)
+                eventually(partial(_has_succeeded, http, later), "that job succeeds, too", 60)
+            assert not api.ended
+            assert not worker.ended
+        finally:
+            worker.end()
+            api.end()
+            client.close()
+
+
+def _is_ready(url: str) -> bool:
+    try:
+        workers = httpx.get(f"{url}/readyz", timeout=5).json().get("workers", {})
+    except httpx.HTTPError:
+        return False
+    return any(workers.values())
+
+
+def _accepted(http: httpx.Client, picture: bytes) -> str:
+    answer = http.post("/v1/jobs", data={"question": "?"}, files={"image": picture})
+    return str(answer.json()["id"]) if answer.status_code == 202 else ""
+
+
+def _has_succeeded(http: httpx.Client, job_id: str) -> bool:
+    answer = http.get(f"/v1/jobs/{job_id}")
+    return answer.is_success and answer.json()["status"] == "succeeded"

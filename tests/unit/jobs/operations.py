@@ -1,0 +1,141 @@
+"""Each change of the ledger's state, what is there before it, and what a store holds after."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from jobs.job import Draft, Job
+from jobs.ledger import Ledger, Limits
+from jobs.request import Conversation, Turn
+from tests.ledgers import ANSWER, FAILURE, MODEL, Clock, claimed, draft
+
+LIMITS = Limits(lease=30_000, retention=60_000)
+Prepare = Callable[[Ledger, Clock], Any]
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One call of the ledger: what is there before it, and whether its caller may call again."""
+
+    name: str
+    prepare: Prepare
+    run: Callable[[Ledger, Any], Any]
+    settles: bool = True
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def numbered(number: int, question: str = "What is the error code?", **fields: Any) -> Draft:
+    """A job that is the same whenever it is made."""
+    conversation = Conversation((Turn("user", (question,)),))
+    return draft(id=f"job_{number:032x}", conversation=conversation, **fields)
+
+
+def queued(ledger: Ledger, number: int = 1, **fields: Any) -> Job:
+    """A job that waits, unlike others."""
+    return ledger.submit(numbered(number, f"What is {number}?", **fields))[0]
+
+
+def held(ledger: Ledger, _: Clock) -> Any:
+    """A job in a worker's hands, and two that follow it."""
+    for number in (1, 2, 3):
+        ledger.submit(numbered(number))
+    return claimed(ledger)
+
+
+def overdue(ledger: Ledger, clock: Clock) -> None:
+    """Something for each thing that a sweep repairs."""
+    ledger.finish(_claim_of(ledger, 1), ANSWER)
+    clock.forward(LIMITS.retention - 31_000)
+    _claim_of(ledger, 2)
+    ledger.retry(_claim_of(ledger, 3), 31_000, FAILURE)
+    queued(ledger, 4, deadline_ms=1000)
+    clock.forward(31_001)
+
+
+def suspected(ledger: Ledger, clock: Clock) -> None:
+    """A job that was part of a crash, and one that was not."""
+    ledger.crash(_claim_of(ledger, 1), "engine_failed")
+    queued(ledger, 2)
+
+
+def _claim_of(ledger: Ledger, number: int) -> Any:
+    queued(ledger, number)
+    return claimed(ledger)
+
+
+def _cancel_held(ledger: Ledger, clock: Clock) -> Any:
+    claim = held(ledger, clock)
+    ledger.cancel("acme", claim.job.id)
+    return claim
+
+
+def _unheard(ledger: Ledger, clock: Clock) -> None:
+    held(ledger, clock)
+    clock.forward(LIMITS.lease // 2)
+
+
+OPERATIONS = [
+    Operation("submit", lambda *_: None, lambda to, _: to.submit(numbered(1))),
+    Operation(
+        "submit under an idempotency key",
+        lambda *_: None,
+        lambda to, _: to.submit(numbered(1, idempotency_key="k", fingerprint="f")),
+    ),
+    Operation("submit the same", held, lambda to, _: to.submit(numbered(9))),
+    Operation(
+        "submit what was answered",
+        lambda to, clock: to.finish(held(to, clock), ANSWER),
+        lambda to, _: to.submit(numbered(9)),
+    ),
+    Operation(
+        "supersede",
+        lambda to, _: (queued(to, 1, group="g"), _claim_of(to, 2), queued(to, 3, group="g")),
+        lambda to, _: to.submit(numbered(9, "And now?", group="g", supersede=True)),
+    ),
+    Operation("claim", lambda to, _: queued(to), lambda to, _: to.claim(MODEL, "w1"), False),
+    Operation("claim a suspect", suspected, lambda to, _: to.claim(MODEL, "w2"), False),
+    Operation("finish", held, lambda to, claim: to.finish(claim, ANSWER)),
+    Operation("finish what is canceled", _cancel_held, lambda to, claim: to.finish(claim, ANSWER)),
+    Operation("hand back", held, lambda to, claim: to.hand_back(claim)),
+    Operation("retry", held, lambda to, claim: to.retry(claim, 100, FAILURE)),
+    Operation("crash", held, lambda to, claim: to.crash(claim, "engine_failed")),
+    Operation(
+        "renew",
+        held,
+        lambda to, claim: to.renew("w1", MODEL, {}, {claim.job.id: claim.fence}),
+    ),
+    Operation(
+        "renew without what was not heard of",
+        _unheard,
+        lambda to, _: to.renew("w1", MODEL, {}, {}),
+    ),
+    Operation("cancel", lambda to, _: queued(to), lambda to, job: to.cancel("acme", job.id)),
+    Operation("cancel what runs", held, lambda to, claim: to.cancel("acme", claim.job.id)),
+    Operation("erase", held, lambda to, claim: to.erase("acme", claim.job.id)),
+    Operation("sweep", overdue, lambda to, _: to.sweep()),
+]
+
+
+def contents(client: Any) -> dict[str, Any]:
+    """What the store holds, without what its clock and no script of ours decides."""
+    readers: dict[bytes, Callable[[bytes], Any]] = {
+        b"string": client.get,
+        b"hash": lambda key: {
+            name: len(value.split()) if name == b"events" else _parsed(value)
+            for name, value in client.hgetall(key).items()
+        },
+        b"set": client.smembers,
+        b"zset": lambda key: client.zrange(key, 0, -1, withscores=True),
+        b"stream": lambda key: [fields for _, fields in client.xrange(key)],
+    }
+    return {key.decode(): readers[client.type(key)](key) for key in client.scan_iter(count=1000)}
+
+
+def _parsed(value: bytes) -> Any:
+    """What a field says; Lua writes the members of a JSON object in any order."""
+    return json.loads(value) if value[:1] in (b"{", b"[") else value
