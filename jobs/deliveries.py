@@ -123,7 +123,7 @@ class Deliveries:
 
         Raises Conflict where there is nothing to tell, or the receiver said that it is gone.
         """
-        verdict = self._run("tell_again", job_id, tenant, durable=True).decode()
+        verdict = self._run("tell_again", job_id, tenant).decode()
         if verdict == "no_webhook":
             raise Conflict("this job was submitted without a webhook", code="webhook_missing")
         if verdict == "open":

@@ -87,11 +87,8 @@ class Outbound:
             port=target.port,
             target=target.raw_path,
         )
-        sent: dict[bytes | str, bytes | str] = {
-            **headers,
-            "Host": target.netloc.decode(),
-            "Accept-Encoding": "identity",
-        }
+        own = (("Host", target.netloc.decode()), ("Accept-Encoding", "identity"))
+        sent = [*headers.items(), *own]
         # A pool of one connection for one request: the next one resolves the name anew.
         pool = httpcore.ConnectionPool(self._tls, max_connections=1, network_backend=guard)
         try:

@@ -41,8 +41,8 @@ def fetching(store: EmbeddedStore) -> Iterator[Flask]:
     settings = Settings(redis_url=SecretStr(store.url), sweep_ms=3_600_000)
     app = create_app(settings)
     names = Names(cdn_test=[["127.0.0.1"]], inside_test=[["10.0.0.1"]])
-    rules = {"hosts": ("cdn.test", "inside.test"), "redirects": 3, "max_bytes": MAX_BYTES}
-    client = outbound(names, timeout_s=0.5, **rules)
+    hosts = ("cdn.test", "inside.test")
+    client = outbound(names, timeout_s=0.5, hosts=hosts, redirects=3, max_bytes=MAX_BYTES)
     services = app.extensions["services"]
     app.extensions["services"] = views.Services(
         **{**vars(services), "image_urls": ImageUrls(client)}

@@ -208,7 +208,8 @@ def test_a_job_that_a_worker_of_before_ends_is_told_by_the_sweeper(
     ended, _ = both.now.submit(draft(webhook=webhook()))
     claim = both.before.claim(MODEL, "w1")
     assert claim is not None
-    both.before.finish(claim, Outcome(Status.SUCCEEDED, answer={"text": "E42"}))
+    answer = before_job.Outcome(before_job.Status.SUCCEEDED, answer={"text": "E42"})
+    both.before.finish(claim, answer)
     open_job, _ = both.now.submit(draft(webhook=webhook()))
     both.now.sweep()
     assert deliveries.claim(9, 9, 1000) == []
