@@ -90,12 +90,14 @@ class Deliveries:
         found = Delivery.from_record(fields)
         return (found,) if found else ()
 
-    def claim(self, most: int, most_to_one_host: int, lease_ms: int) -> list[Delivery]:
+    def claim(
+        self, most: int, lease_ms: int, *, to_one_host: int = 4, of_one_tenant: int = 32
+    ) -> list[Delivery]:
         """Give a sender deliveries that are due, for ``lease_ms``; the hosts take turns.
 
-        Counted over all senders, no host has more than ``most_to_one_host`` at a time.
+        Counted over all senders, only so many are under way ``to_one_host`` and ``of_one_tenant``.
         """
-        flat = self._run("deliver", lease_ms, most, most_to_one_host)
+        flat = self._run("deliver", lease_ms, most, to_one_host, of_one_tenant)
         found = [Delivery.from_record(record(fields)) for fields in flat]
         return [delivery for delivery in found if delivery]
 

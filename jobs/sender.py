@@ -44,8 +44,8 @@ def wait_ms(tries: int, draw: Callable[[], float] = random.random) -> int:
 class Sender:
     """Sends what is due with ``slots`` threads; of several senders, each sends its share.
 
-    ``link`` is what comes before a job's path in the body. ``clock`` returns seconds since the
-    epoch, for signatures.
+    ``to_one_host`` and ``of_one_tenant`` are as in Deliveries.claim. ``link`` is what comes before
+    a job's path in the body. ``clock`` returns seconds since the epoch, for signatures.
     """
 
     def __init__(
@@ -54,8 +54,9 @@ class Sender:
         secrets: WebhookSecrets,
         outbound: Outbound,
         *,
-        slots: int = 32,
-        slots_per_host: int = 4,
+        slots: int = 64,
+        to_one_host: int = 4,
+        of_one_tenant: int = 32,
         link: str = "",
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -63,7 +64,7 @@ class Sender:
         self._secrets = secrets
         self._outbound = outbound
         self._slots = slots
-        self._slots_per_host = slots_per_host
+        self._bounds = {"to_one_host": to_one_host, "of_one_tenant": of_one_tenant}
         # Long enough that a name may resolve slowly besides, and the outcome be noted.
         self._lease_ms = round(outbound.rules.timeout_s * 2000) + 30_000
         self._link = link
@@ -92,9 +93,7 @@ class Sender:
         """Take as much of what is due as there are free slots."""
         free = self._slots - self._under_way
         try:
-            return (
-                self._deliveries.claim(free, self._slots_per_host, self._lease_ms) if free else []
-            )
+            return self._deliveries.claim(free, self._lease_ms, **self._bounds) if free else []
         except JobsError as error:
             _log.warning("deliveries_not_claimed", code=error.code)
             self._changed.wait(1)
@@ -183,6 +182,7 @@ def sender(client: redis.Redis, settings: Settings) -> Sender:
         WebhookSecrets(client),
         Outbound(webhook_rules(settings)),
         slots=settings.webhook_slots,
-        slots_per_host=settings.webhook_slots_per_host,
+        to_one_host=settings.webhook_slots_per_host,
+        of_one_tenant=settings.webhook_slots_per_tenant,
         link=settings.public_url.rstrip("/"),
     )

@@ -181,10 +181,17 @@ class Settings(BaseSettings):
         "webhooks link to; unset: they carry the path alone",
     )
     webhook_slots: int = Field(
-        default=32, ge=1, description="webhooks that one sender sends at the same time"
+        default=64, ge=1, description="webhooks that one sender sends at the same time"
     )
     webhook_slots_per_host: int = Field(
-        default=4, ge=1, description="webhooks that are sent to one host at the same time"
+        default=4,
+        ge=1,
+        description="webhooks that all senders together send to one host at the same time",
+    )
+    webhook_slots_per_tenant: int = Field(
+        default=32,
+        ge=1,
+        description="webhooks that all senders together send for one tenant at the same time",
     )
     webhook_timeout_s: float = Field(
         default=15, gt=0, description="time that a receiver of a webhook has to answer"

@@ -7,8 +7,7 @@ if not job or job.webhook_status ~= 'pending' or job.webhook_fence ~= ARGV[3] th
   return 0
 end
 local webhook = cjson.decode(job.webhook)
-redis.call('ZREM', key('sending', webhook.host), job.id)
-redis.call('ZREM', key('deliveries', webhook.host), job.id)
+hush(job)
 
 local attempts = cjson.decode(job.webhook_attempts or '[]')
 attempts[#attempts + 1] = {

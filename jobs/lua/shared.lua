@@ -230,9 +230,12 @@ local function hush(job)
     return
   end
   local host = cjson.decode(job.webhook).host
-  redis.call('ZREM', key('untold'), job.id)
-  redis.call('ZREM', key('deliveries', host), job.id)
-  redis.call('ZREM', key('sending', host), job.id)
+  local queues = {
+    key('untold'), key('deliveries', host), key('sending', host), key('sending-of', job.tenant),
+  }
+  for _, queue in ipairs(queues) do
+    redis.call('ZREM', queue, job.id)
+  end
   take_turn(host, math.huge)
 end
 

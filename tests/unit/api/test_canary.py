@@ -29,7 +29,7 @@ assert caller.job(claim.job.id)["answer"]["text"] == "canary-answer"
 caller("POST", "/v1/webhooks/secret")
 told = caller.submit(question="canary-told", webhook={"url": "https://127.1.canary.invalid/"})
 ledger.cancel("acme", told)
-[delivery] = Deliveries(client).claim(1, 1, 1000)
+[delivery] = Deliveries(client).claim(1, 1000)
 sender(client, Settings(redis_url=SecretStr(url))).attempt(delivery)
 caller.create(images=[{"url": "https://canary.invalid/canary.png"}])
 caller.create(webhook={"url": "https://canary@canary.invalid/"})

@@ -42,7 +42,7 @@ def test_a_job_says_whether_its_receiver_has_been_told(
     assert listed(api, job_id) == []
     books.finish(claimed(books), ANSWER)
     assert api.job(job_id)["webhook_status"] == "pending"
-    [delivery] = Deliveries(client).claim(9, 9, 1000)
+    [delivery] = Deliveries(client).claim(9, 1000)
     assert delivery.webhook == Webhook(URL, "hooks.example.com", ("completed",))
     Deliveries(client).note(delivery, "timed_out", Verdict.RETRY, 60_000)
     [shown] = listed(api, job_id)
@@ -59,7 +59,7 @@ def test_a_delivery_is_sent_again(api: Caller, secret: str, books: Ledger, clien
     job_id = api.submit(webhook={"url": URL})
     assert_problem(api("POST", f"/v1/jobs/{job_id}/deliveries"), 409, "job_not_ended")
     books.finish(claimed(books), ANSWER)
-    [delivery] = Deliveries(client).claim(9, 9, 1000)
+    [delivery] = Deliveries(client).claim(9, 1000)
     Deliveries(client).note(delivery, 200, Verdict.DELIVERED, 0)
     assert api.job(job_id)["webhook_status"] == "delivered"
     response = api("POST", f"/v1/jobs/{job_id}/deliveries")
@@ -67,7 +67,7 @@ def test_a_delivery_is_sent_again(api: Caller, secret: str, books: Ledger, clien
     assert response.json is not None
     [shown] = response.json["data"]
     assert (shown["status"], len(shown["attempts"])) == ("pending", 1)
-    [again] = Deliveries(client).claim(9, 9, 1000)
+    [again] = Deliveries(client).claim(9, 1000)
     assert again.id == delivery.id
 
 
@@ -93,7 +93,7 @@ def test_a_form_names_a_webhook_as_json_text(
     response = api("POST", "/v1/jobs", data={**fields, "image": (io.BytesIO(PNG), "a.png")})
     assert response.status_code == 202, response.text
     books.finish(claimed(books), ANSWER)
-    [delivery] = Deliveries(client).claim(9, 9, 1000)
+    [delivery] = Deliveries(client).claim(9, 1000)
     assert delivery.webhook.events == ("succeeded",)
     broken = api(
         "POST", "/v1/jobs", data={**fields, "webhook": URL, "image": (io.BytesIO(PNG), "a.png")}
@@ -174,7 +174,7 @@ def test_a_url_that_was_gone_is_enabled_again(
 ) -> None:
     job_id = api.submit(webhook={"url": URL})
     books.finish(claimed(books), ANSWER)
-    [delivery] = Deliveries(client).claim(9, 9, 1000)
+    [delivery] = Deliveries(client).claim(9, 1000)
     Deliveries(client).note(delivery, 410, Verdict.GONE, 0)
     assert api.job(job_id)["webhook_status"] == "disabled"
     assert_problem(api("POST", f"/v1/jobs/{job_id}/deliveries"), 409, "webhook_disabled")

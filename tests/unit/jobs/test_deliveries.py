@@ -36,9 +36,9 @@ def deliveries(client: Any, clock: Clock) -> Deliveries:
     return Deliveries(client, clock)
 
 
-def due(deliveries: Deliveries, most: int = 100, to_one_host: int = 100) -> list[Delivery]:
+def due(deliveries: Deliveries, most: int = 100, **bounds: int) -> list[Delivery]:
     """What a sender is given."""
-    return deliveries.claim(most, to_one_host, LEASE)
+    return deliveries.claim(most, LEASE, **{"to_one_host": 100, "of_one_tenant": 100, **bounds})
 
 
 def told(deliveries: Deliveries, job_id: str) -> Delivery:
@@ -427,3 +427,24 @@ def test_a_host_with_much_to_hear_does_not_keep_others_waiting(
         "h1.test": 3,
         "h2.test": 3,
     }
+
+
+def test_a_tenant_with_many_slow_hosts_does_not_keep_others_waiting(
+    ledger: Ledger, clock: Clock, deliveries: Deliveries
+) -> None:
+    for number in range(10):
+        submitted(ledger, webhook=webhook(f"https://slow{number}.test/"))
+        ledger.finish(claimed(ledger), ANSWER)
+    clock.forward(1)
+    submitted(ledger, "other", webhook=webhook())
+    ledger.finish(claimed(ledger), ANSWER)
+    taken = due(deliveries, most=6, of_one_tenant=3)
+    assert [d.job.tenant for d in taken] == ["acme"] * 3 + ["other"]
+    clock.forward(1000)
+    assert due(deliveries, of_one_tenant=3) == []
+    deliveries.note(taken[0], 200, Verdict.DELIVERED, 0)
+    clock.forward(1000)
+    assert len(due(deliveries, of_one_tenant=3)) == 1
+    clock.forward(LEASE)
+    again = [d.job.tenant for d in due(deliveries, of_one_tenant=3)]
+    assert again.count("acme") == 3, "what a dead sender had counts no more"

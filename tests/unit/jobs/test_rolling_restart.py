@@ -148,7 +148,12 @@ def test_whichever_version_does_what_no_job_is_lost_or_ended_twice(client: Any, 
 
     mixed.clock.forward(LOOK_AGAIN)
     mixed.now.sweep(at_most=STEPS)
-    told = [d.job.id for d in Deliveries(client, mixed.clock).claim(STEPS, STEPS, 1000)]
+    told = [
+        d.job.id
+        for d in Deliveries(client, mixed.clock).claim(
+            STEPS, 1000, to_one_host=STEPS, of_one_tenant=STEPS
+        )
+    ]
     assert sorted(told) == sorted(mixed.to_tell), "each that has a webhook is told of, and once"
 
     found = records(client)
@@ -202,7 +207,7 @@ def test_a_job_that_a_worker_of_before_ends_is_told_by_the_sweeper(
     deliveries = Deliveries(client, both.clock)
     waiting, _ = both.now.submit(draft(webhook=webhook()))
     both.now.cancel("acme", waiting.id)
-    [told] = deliveries.claim(9, 9, 10**6)
+    [told] = deliveries.claim(9, 10**6)
     assert told.job.id == waiting.id, "what this version ends is told at once"
 
     ended, _ = both.now.submit(draft(webhook=webhook()))
@@ -212,16 +217,16 @@ def test_a_job_that_a_worker_of_before_ends_is_told_by_the_sweeper(
     both.before.finish(claim, answer)
     open_job, _ = both.now.submit(draft(webhook=webhook()))
     both.now.sweep()
-    assert deliveries.claim(9, 9, 1000) == []
+    assert deliveries.claim(9, 1000) == []
     both.clock.forward(LOOK_AGAIN)
     both.now.sweep()
     both.now.sweep()
-    assert [d.job.id for d in deliveries.claim(9, 9, 10**6)] == [ended.id]
+    assert [d.job.id for d in deliveries.claim(9, 10**6)] == [ended.id]
 
     both.now.finish(claimed(both.now), ANSWER)
     both.clock.forward(LOOK_AGAIN)
     both.now.sweep()
-    assert [d.job.id for d in deliveries.claim(9, 9, 1000)] == [open_job.id]
+    assert [d.job.id for d in deliveries.claim(9, 1000)] == [open_job.id]
 
 
 def test_what_a_program_of_before_forgets_is_not_told(client: Any, both: Mixed) -> None:
@@ -230,6 +235,6 @@ def test_what_a_program_of_before_forgets_is_not_told(client: Any, both: Mixed) 
     both.clock.forward(Limits().retention)
     both.before.sweep()
     assert records(client) == {}
-    assert Deliveries(client, both.clock).claim(9, 9, 1000) == []
+    assert Deliveries(client, both.clock).claim(9, 1000) == []
     assert not client.keys("lj:deliveries:*")
     assert not client.exists("lj:receivers")

@@ -332,7 +332,7 @@ def test_a_receiver_that_hangs_holds_up_neither_another_nor_a_job(
 
     slow.behaviour = hold
     names = Names(slow_test=[["127.0.0.1"]])
-    running(names=names, slots=6, slots_per_host=2)
+    running(names=names, slots=6, to_one_host=2)
     for _ in range(12):
         ended(books, slow.url(host="slow.test"))
     eventually(lambda: len(inside) == 2, "the slow one has all that it may have")
