@@ -7,13 +7,14 @@ from contextlib import ExitStack
 
 from flask import Flask
 
-from api import events, health, listing, problems, views, webhooks
+from api import events, health, listing, problems, streaming, views, webhooks
+from api.connections import Connections
+from api.following import Following
 from api.image_urls import image_urls
 from api.images import ImageDoor
-from api.receivers import Receivers
+from api.receivers import receivers
 from api.waiting import Waiting
 from jobs.changes import Changes
-from jobs.deliveries import Deliveries
 from jobs.feed import Feed
 from jobs.hints import Hints, celery_app
 from jobs.image_store import ImageStore
@@ -21,11 +22,10 @@ from jobs.keys import DEFAULT_TENANT, Keys
 from jobs.ledger import Ledger, Limits
 from jobs.listing import Listing
 from jobs.logs import configure_logs
-from jobs.sender import webhook_rules
+from jobs.pieces import Pieces
 from jobs.settings import Settings
 from jobs.store import connect, inspect
 from jobs.sweeper import sweeper
-from jobs.webhook_secrets import WebhookSecrets
 
 MAX_FORM_PARTS = 64
 MAX_FORM_FIELD_BYTES = 262_144
@@ -50,7 +50,9 @@ def create_app(settings: Settings) -> Flask:
     server = inspect(client, settings.durability)
     ledger = Ledger(client, Limits.from_settings(settings), durability=server.durability)
     hints = Hints(celery_app(url), client)
-    waiting = Waiting()
+    connections = Connections(settings.connections, settings.tenant_connections)
+    waiting, pieces = Waiting(connections), Pieces(client)
+    following = Following(pieces)
     door = ImageDoor(
         processes=settings.image_processes,
         timeout_s=settings.image_timeout_s,
@@ -68,18 +70,26 @@ def create_app(settings: Settings) -> Flask:
         waiting,
         Listing(client),
         Feed(client),
+        pieces,
+        following,
+        connections,
         image_urls(settings),
-        Receivers(webhook_rules(settings), WebhookSecrets(client), Deliveries(client)),
+        receivers(client, settings),
     )
-    for routes in (views, listing, events, webhooks, health):
+    for routes in (views, streaming, listing, events, webhooks, health):
         app.register_blueprint(routes.bp)
     problems.init_app(app)
-    changes = Changes(client, waiting.heard)
+
+    def heard(job_id: str, word: str, owner: str) -> None:
+        waiting.heard(job_id, word, owner)
+        following.heard(job_id, word, owner)
+
+    changes = Changes(client, heard)
     sweeping = sweeper(client, ledger, hints, settings)
-    changes.start()
-    sweeping.start()
+    for thread in (changes, following, sweeping):
+        thread.start()
     running = app.extensions["running"] = ExitStack()
-    for part in (client, hints, door, sweeping, changes):
+    for part in (client, hints, door, sweeping, following, changes):
         running.callback(part.close)
     atexit.register(running.close)
     return app

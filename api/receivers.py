@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import redis
+
 from api.validation import WebhookInput
 from jobs.deliveries import Deliveries
 from jobs.errors import InvalidRequest
 from jobs.reach import Rules, Unreached
+from jobs.sender import webhook_rules
+from jobs.settings import Settings
 from jobs.webhook import Webhook
 from jobs.webhook_secrets import WebhookSecrets
 
@@ -38,6 +42,11 @@ class Receivers:
                 param="webhook",
             )
         return Webhook(asked.url, host, tuple(dict.fromkeys(asked.events)))
+
+
+def receivers(client: redis.Redis, settings: Settings) -> Receivers:
+    """Return what is known of receivers, as the settings want it."""
+    return Receivers(webhook_rules(settings), WebhookSecrets(client), Deliveries(client))
 
 
 def _refusal(code: str) -> InvalidRequest:

@@ -55,7 +55,11 @@ def represent(job: Job, position: int | None) -> dict[str, Any]:
         "group": job.group,
         "metadata": job.metadata,
         "webhook_status": job.webhook_status,
-        "links": {"self": f"/v1/jobs/{job.id}", "cancel": f"/v1/jobs/{job.id}/cancel"},
+        "links": {
+            "self": f"/v1/jobs/{job.id}",
+            "cancel": f"/v1/jobs/{job.id}/cancel",
+            "stream": f"/v1/jobs/{job.id}/stream",
+        },
     }
 
 

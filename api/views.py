@@ -9,6 +9,8 @@ from functools import partial
 from flask import Blueprint, Response, current_app, jsonify, request
 
 from api.auth import tenant
+from api.connections import Connections
+from api.following import Following
 from api.image_urls import ImageUrls
 from api.images import ImageDoor
 from api.receivers import Receivers
@@ -21,7 +23,7 @@ from api.validation import (
     image_bytes,
     read_create_job,
 )
-from api.waiting import Waiting, preferred_wait
+from api.waiting import Waiting
 from jobs.errors import InvalidRequest, NotFound
 from jobs.feed import Feed
 from jobs.hints import Hints
@@ -29,6 +31,7 @@ from jobs.image_store import ImageStore
 from jobs.job import Draft, Job, Priority, Status
 from jobs.ledger import Ledger
 from jobs.listing import Listing
+from jobs.pieces import Pieces
 from jobs.request import Conversation, ImagePart, Parameters, Turn
 from jobs.settings import Settings
 
@@ -47,6 +50,9 @@ class Services:
     waiting: Waiting
     listing: Listing
     feed: Feed
+    pieces: Pieces
+    following: Following
+    connections: Connections
     image_urls: ImageUrls
     receivers: Receivers
 
@@ -58,12 +64,11 @@ def create_job() -> Response:
     parts = services()
     draft = _draft(owner, read_create_job(request))
     job, replayed = parts.ledger.submit(draft)
-    seconds = preferred_wait(request.headers.get("Prefer"))
     needs_worker = not replayed and job.deduplicated_from is None
-    if seconds:
-        if needs_worker:
+    with parts.waiting.granted(owner, request.headers.get("Prefer")) as seconds:
+        if seconds and needs_worker:
             parts.hints.publish(job.model)
-        job = parts.waiting.until_ended(lambda: _own(owner, job.id), seconds)
+        job = parts.waiting.until_ended(lambda: own(owner, job.id), seconds) if seconds else job
     response = _shown(job)
     if needs_worker and not seconds:
         # The job is safe already; its caller need not wait for the broker.
@@ -80,8 +85,9 @@ def create_job() -> Response:
 def get_job(job_id: str) -> Response:
     """Show a job; 304 where the caller has it as it is."""
     owner = tenant()
-    seconds = preferred_wait(request.headers.get("Prefer"))
-    job = services().waiting.until_ended(lambda: _own(owner, job_id), seconds)
+    waiting = services().waiting
+    with waiting.granted(owner, request.headers.get("Prefer")) as seconds:
+        job = waiting.until_ended(lambda: own(owner, job_id), seconds)
     response = _shown(job)
     response.add_etag()
     response.make_conditional(request)
@@ -121,7 +127,8 @@ def services() -> Services:
     return found
 
 
-def _own(owner: str, job_id: str) -> Job:
+def own(owner: str, job_id: str) -> Job:
+    """Return a tenant's job; raises NotFound where there is none, or it is another's."""
     job = services().ledger.get(owner, job_id)
     if job is None:
         raise no_job()

@@ -11,13 +11,14 @@ import structlog
 from jobs.scripts import PREFIX
 
 CHANGES = f"{PREFIX}changes"
-"""Channel of ``<job id> <status> <tenant>`` for every change, and ``<job id> cancel``."""
+"""Channel of ``<job id> <status> <tenant>`` for every change, and of ``<job id> cancel`` and
+``<job id> listen`` for its worker."""
 
 _log = structlog.get_logger()
 
 
 class Changes:
-    """A thread that calls ``heard(job id, status or "cancel", tenant or "")`` at every change."""
+    """A thread that calls ``heard(job id, status or word, tenant or "")`` at every change."""
 
     def __init__(self, client: redis.Redis, heard: Callable[[str, str, str], None]) -> None:
         self._client = client

@@ -96,6 +96,22 @@ class TenantQueueFull(JobsError):
     title = "Your queue is full"
 
 
+class TooManyConnections(JobsError):
+    """Raised when a tenant holds as many connections open to one API process as it may."""
+
+    code = "too_many_connections"
+    status = 429
+    title = "Too many of your connections are open"
+
+
+class ConnectionsFull(JobsError):
+    """Raised when an API process holds as many connections open as it can."""
+
+    code = "connections_full"
+    status = 503
+    title = "Too many connections are open"
+
+
 class LedgerFull(JobsError):
     """Raised when the ledger holds as many queued jobs, or bytes, as it may hold."""
 

@@ -196,10 +196,14 @@ class Job:
 
 @dataclass(frozen=True)
 class Claim:
-    """A job in the hands of one worker, with the fencing token that lets it be finished."""
+    """A job in the hands of one worker, with the fencing token that lets it be finished.
+
+    ``listened`` says whether somebody wants its answer while it grows.
+    """
 
     job: Job
     fence: int
+    listened: bool = False
 
 
 @dataclass(frozen=True)

@@ -155,7 +155,8 @@ class Ledger:
         if not flat:
             return None
         fields = record(flat)
-        return Claim(Job.from_record(fields), int(fields["fence"]))
+        listened = fields.get("listened") == "1"
+        return Claim(Job.from_record(fields), int(fields["fence"]), listened)
 
     def finish(self, claim: Claim, outcome: Outcome) -> bool:
         """End a job; False where the claim has been lost, and nothing changed."""

@@ -159,6 +159,16 @@ class Settings(BaseSettings):
     max_new_tokens_limit: int = Field(
         default=4_096, ge=1, description="largest max_new_tokens that a job may ask for"
     )
+    connections: int = Field(
+        default=96,
+        ge=1,
+        description="streams, and other calls held open, of one API process; above: 503",
+    )
+    tenant_connections: int = Field(
+        default=64,
+        ge=1,
+        description="such calls of one tenant in one API process; above: 429",
+    )
     image_processes: int = Field(
         default=1, ge=1, description="processes in which an API process decodes uploads"
     )

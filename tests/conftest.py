@@ -140,6 +140,7 @@ def installation(
         drain_seconds="1",
         webhook_networks="127.0.0.0/8",
         webhook_http_hosts="127.0.0.1",
+        tenant_connections="4",
     )
     try:
         running.ready()

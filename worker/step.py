@@ -16,11 +16,13 @@ from jobs.errors import ConfigurationError, JobsError
 from jobs.hints import Hints
 from jobs.image_store import ImageStore
 from jobs.ledger import Ledger, Limits
+from jobs.pieces import Pieces
 from jobs.settings import Settings
 from jobs.store import connect, inspect
 from jobs.sweeper import sweeper
 from worker.engine import EngineError
 from worker.leases import Leases
+from worker.narrator import Narrator
 from worker.tasks import Answering, Desk
 from worker.watchdog import Patience, Stepping, Watchdog
 
@@ -75,6 +77,7 @@ class EngineStep(bootsteps.StartStopStep):
         self._watchdog.close()
         self._desk.wait(self._settings.drain_seconds)
         self._changes.close()
+        self._narrator.close()
         self._sweeper.close()
         self._leases.close()
         self._engine.close()
@@ -82,6 +85,10 @@ class EngineStep(bootsteps.StartStopStep):
     def terminate(self, parent: Any) -> None:
         """Stop as on a drain: leases must not be left to expire."""
         self.stop(parent)
+
+    def _heard(self, job_id: str, word: str, tenant: str) -> None:
+        self._leases.heard(job_id, word, tenant)
+        self._narrator.heard(job_id, word, tenant)
 
     def _start(self, parent: Any) -> None:
         settings = self._settings
@@ -94,8 +101,12 @@ class EngineStep(bootsteps.StartStopStep):
         engine: Serving = parent.app.load_engine(settings)
         self._engine = engine
         self._leases = Leases(ledger, model, worker, settings.renew_ms, lambda: facts(engine))
-        self._desk = Desk(ledger, ImageStore(client), engine, self._leases, model, worker, _give_up)
-        self._changes = Changes(client, self._leases.heard)
+        self._narrator = Narrator(Pieces(client))
+        self._desk = Desk(
+            *(ledger, ImageStore(client), engine, self._leases, self._narrator),
+            *(model, worker, _give_up),
+        )
+        self._changes = Changes(client, self._heard)
         hints = Hints(parent.app, client)
         self._sweeper = sweeper(client, ledger, hints, settings)
         patience = Patience(
@@ -104,6 +115,7 @@ class EngineStep(bootsteps.StartStopStep):
         self._watchdog = Watchdog(engine, self._desk, self._leases, ledger, hints, model, patience)
         parent.app.desk = self._desk
         self._leases.start()
+        self._narrator.start()
         self._changes.start()
         self._sweeper.start()
         self._watchdog.start()

@@ -28,6 +28,7 @@ from worker.engine import (
     Turn,
 )
 from worker.leases import Leases, Stop
+from worker.narrator import Narrator
 
 _log = structlog.get_logger()
 
@@ -44,6 +45,9 @@ class Handle(Protocol):
     def cancel(self) -> object:
         """Stop at the next step; the future then has what was generated so far."""
 
+    def listen(self, on_text: Callable[[str], object]) -> object:
+        """Have ``on_text`` called with what has been said, and with each piece to come."""
+
 
 class Answering(Protocol):
     """What the desk needs of an engine."""
@@ -55,7 +59,8 @@ class Answering(Protocol):
 class Desk:
     """Claims a job for each hint, has it answered and ends it in the ledger.
 
-    ``give_up`` is called when the engine is broken and this process should be replaced.
+    ``narrator`` tells what jobs say meanwhile; ``give_up`` is called when the engine is broken and
+    this process should be replaced.
     """
 
     def __init__(
@@ -64,6 +69,7 @@ class Desk:
         images: ImageStore,
         engine: Answering,
         leases: Leases,
+        narrator: Narrator,
         model: str,
         worker: str,
         give_up: Callable[[], object],
@@ -72,6 +78,7 @@ class Desk:
         self._images = images
         self._engine = engine
         self._leases = leases
+        self._narrator = narrator
         self._model = model
         self._worker = worker
         self._give_up = give_up
@@ -105,6 +112,7 @@ class Desk:
         if claim is None:
             return
         self._leases.hold(claim)
+        self._narrator.attend(claim)
         log = _log.bind(job=claim.job.id, attempt=len(claim.job.attempts), worker=self._worker)
         try:
             self._settle(claim, log)
@@ -113,6 +121,7 @@ class Desk:
             failure = as_data("internal_error", "the worker failed on this job")
             self._patiently(lambda: self._ledger.retry(claim, backoff_ms(claim.job), failure))
         finally:
+            self._narrator.leave(claim)
             self._leases.drop(claim)
 
     def _settle(self, claim: Claim, log: structlog.typing.FilteringBoundLogger) -> None:
@@ -156,6 +165,7 @@ class Desk:
         job = claim.job
         handle = self._engine.submit(to_request(job, self._images))
         self._leases.on_stop(claim, handle.cancel)
+        self._narrator.hear(claim, handle.listen)
         result = handle.future.result()
         stopped = self._leases.why_stopped(claim)
         if result.finish_reason == "canceled" and stopped is not Stop.UNWANTED:

@@ -254,6 +254,7 @@ local function close(job, status, fields)
   fields.expires = whole(now + job.retention)
   fields.place = ''
   write(job.id, fields)
+  redis.call('DEL', key('pieces', job.id)) -- all that it said is in its answer now
   redis.call('ZADD', key('retained'), fields.expires, job.id)
   announce(job, status, fields.reason)
   notify(job, status)

@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -37,15 +38,21 @@ class ScriptedHandle:
         self.due = time.monotonic() + self.script.milliseconds / 1000
         self.canceled = False
         self._engine = engine
+        self._on_text: Callable[[str], object] = lambda _: None
 
     def cancel(self) -> None:
         """Stop at the next step."""
         self.canceled = True
         self._engine.wake()
 
+    def listen(self, on_text: Callable[[str], object]) -> None:
+        """Hear the answer, which comes in one piece."""
+        self._on_text = on_text
+
     def end(self, reason: FinishReason) -> None:
         """Answer as far as it goes."""
         text = answer_to(self.question, self.request.scope) if reason == "stop" else ""
+        self._on_text(text)
         self.future.set_result(Result(text, (), 1, 0, 1, reason, Timing()))
 
 

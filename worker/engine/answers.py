@@ -73,24 +73,21 @@ class Answer:
     """A handle on a submitted request.
 
     `future` ends with a Result, or with an EngineError. Callbacks added to it run in the engine's
-    own thread and must return at once. `cancel` may be called at any time, from any thread; the
-    future then ends with what was generated so far and finish_reason "canceled".
+    own thread and must return at once. `cancel` and `listen` may be called at any time, from any
+    thread; once canceled, the future ends with what was generated so far and finish_reason
+    "canceled".
     """
 
-    def __init__(
-        self,
-        work: Work,
-        wake: Callable[[], None],
-        stream: TextStream | None = None,
-        on_text: Callable[[str], None] | None = None,
-    ) -> None:
+    def __init__(self, work: Work, wake: Callable[[], None], stream: TextStream) -> None:
         self.id = uuid4().hex
         self.future: Future[Result] = Future()
         # Only `cancel` cancels: Future.cancel would leave the batch generating for nobody.
         self.future.set_running_or_notify_cancel()
         self.work = work
         self.stream = stream
-        self._on_text = on_text
+        self._said: list[str] = []
+        self._on_text: Callable[[str], object] | None = None
+        self._saying = threading.Lock()
         self.canceled = threading.Event()
         self._tokens_at_cancel = 0
         self._wake = wake
@@ -107,18 +104,38 @@ class Answer:
         self.canceled.set()
         self._wake()
 
+    def listen(self, on_text: Callable[[str], object]) -> None:
+        """Have `on_text` called with each piece of text as it becomes certain, by one caller.
+
+        It is given what has been said already at once, and the rest from the engine's thread. It
+        must return at once, and if it raises there, the answer fails with its error.
+        """
+        with self._saying:
+            if self._said:
+                on_text("".join(self._said))
+            self._on_text = on_text
+
+    @property
+    def is_read(self) -> bool:
+        """Whether its text is wanted while it grows: decoding every token costs every step time."""
+        return self._on_text is not None or bool(self.work.request.stop)
+
     def overdue(self, now: float) -> bool:
         """Whether the request's deadline has passed."""
         deadline = self.work.request.deadline
         return deadline is not None and now >= deadline
 
     def say(self, piece: str) -> Exception | None:
-        """Give a piece of text to the caller; returns what the caller's function raised."""
-        try:
-            if piece and self._on_text is not None:
-                self._on_text(piece)
-        except Exception as error:  # noqa: BLE001 - a caller's mistake must not end the engine
-            return error
+        """Give a piece of text to who listens; returns what the listener's function raised."""
+        if not piece:
+            return None
+        with self._saying:
+            self._said.append(piece)
+            try:
+                if self._on_text is not None:
+                    self._on_text(piece)
+            except Exception as error:  # noqa: BLE001 - a caller's mistake must not end the engine
+                return error
         return None
 
     def summary(self, tokenizer: Any, reason: FinishReason) -> Result:
@@ -144,7 +161,7 @@ class Answer:
 
     def complete(self, result: Result) -> None:
         """Give out the rest of the text and resolve the future."""
-        error = self.say(self.stream.finish(result.text)) if self.stream else None
+        error = self.say(self.stream.finish(result.text))
         if error is None:
             self.future.set_result(result)
         else:

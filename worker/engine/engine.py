@@ -119,14 +119,14 @@ class Engine:
     def submit(self, request: Request, on_text: Callable[[str], None] | None = None) -> Answer:
         """Check and prepare a request, and queue it for the batch.
 
-        `on_text` is called from the engine's thread with each piece of text as it becomes certain;
-        it must return at once, and if it raises, the answer fails with its error. Raises
-        InvalidRequest or a subclass for requests that can never be answered and EngineClosed when
-        the engine has ended; whatever is found out later is in the answer's future.
+        `on_text` listens from the first token on (see `Answer.listen`). Raises InvalidRequest or a
+        subclass for requests that can never be answered and EngineClosed when the engine has ended;
+        whatever is found out later is in the answer's future.
         """
         work = self._intake.accept(request)
-        stream = TextStream(self._tokenizer, request.stop) if on_text or request.stop else None
-        answer = Answer(work, self._nudge, stream, on_text)
+        answer = Answer(work, self._nudge, TextStream(self._tokenizer, request.stop))
+        if on_text is not None:
+            answer.listen(on_text)
         with self._wake:
             self._raise_if_ended()
             self._open[answer.id] = answer
@@ -245,7 +245,7 @@ class Engine:
             return
         if running.finished:
             self._finish(answer, "stop" if running.stopped else "length")
-        elif answer.stream is not None:
+        elif answer.is_read:
             error = answer.say(answer.stream.advance(running.tokens))
             if error is not None:
                 self._finish(answer, error)

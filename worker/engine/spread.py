@@ -106,8 +106,9 @@ class SpreadEngine:
     def submit(self, request: Request, on_text: Callable[[str], None] | None = None) -> Answer:
         """Check and prepare a request, and queue it; as `Engine.submit`."""
         work = self._intake.accept(request)
-        stream = TextStream(self._tokenizer, request.stop) if on_text or request.stop else None
-        answer = Answer(work, self._nudge, stream, on_text)
+        answer = Answer(work, self._nudge, TextStream(self._tokenizer, request.stop))
+        if on_text is not None:
+            answer.listen(on_text)
         try:
             work.tiles = images.tiles(work.request.pictures, self._tiling)
         except EngineError as error:
@@ -221,7 +222,7 @@ class SpreadEngine:
             return "stop"
         if answer.overdue(self._step_began):
             return "deadline"
-        if answer.stream is None:
+        if not answer.is_read:
             return None
         error = answer.say(answer.stream.advance(tokens))
         return error or ("stop" if answer.stream.stopped else None)

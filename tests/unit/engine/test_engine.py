@@ -424,3 +424,20 @@ def test_codes_are_stable() -> None:
         "prompt_too_long",
         "too_many_images",
     ]
+
+
+def test_a_listener_that_comes_late_hears_all_of_the_answer(engine: Engine) -> None:
+    spoken, on_text = first_word()
+    answer = engine.submit(ask(PICTURE, "Go on!", max_new_tokens=60))
+    other = engine.submit(
+        ask(PICTURE, "Go on, too!", max_new_tokens=60, stop=("never said",)), on_text
+    )
+    assert spoken.wait(60)
+    early: list[str] = []
+    late: list[str] = []
+    answer.listen(early.append)
+    text = answer.result(60).text
+    other.result(60)
+    answer.listen(late.append)
+    assert "".join(early) == "".join(late) == text
+    assert len(early) > 1

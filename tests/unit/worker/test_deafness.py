@@ -11,11 +11,13 @@ from jobs.errors import StoreUnavailable
 from jobs.hints import Hints, celery_app
 from jobs.image_store import ImageStore
 from jobs.ledger import Ledger
+from jobs.pieces import Pieces
 from jobs.store import connect
 from llava_jobs.embedded import EmbeddedStore
 from tests.ledgers import MODEL, submitted
 from worker.engine.requests import Request
 from worker.leases import Leases
+from worker.narrator import Narrator
 from worker.tasks import Desk, Handle
 from worker.watchdog import Patience, Watchdog
 
@@ -45,7 +47,8 @@ def idle_for_an_hour(client: Any, ledger: Ledger, hints: Hints, patience_s: floa
     """The watchdog of a worker that has had nothing to do for an hour."""
     leases = Leases(ledger, MODEL, "w1", 60_000, dict)
     engine = Stepping()
-    desk = Desk(ledger, ImageStore(client), engine, leases, MODEL, "w1", lambda: None)
+    narrator = Narrator(Pieces(client))
+    desk = Desk(ledger, ImageStore(client), engine, leases, narrator, MODEL, "w1", lambda: None)
     desk.last_claim = time.monotonic() - AN_HOUR
     patience = Patience(step=60, claim=patience_s, drain=0)
     return Watchdog(engine, desk, leases, ledger, hints, MODEL, patience)

@@ -1,7 +1,7 @@
 """What becomes of a job whose worker cannot go on with it."""
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from typing import Any
 
@@ -9,12 +9,14 @@ import pytest
 
 from jobs.image_store import ImageStore
 from jobs.ledger import Ledger
+from jobs.pieces import Pieces
 from jobs.request import Conversation, ImagePart, Turn
 from jobs.store import connect
 from tests.ledgers import MODEL, records, submitted
 from worker.engine import EngineClosed, EngineFailed, Result
 from worker.engine.requests import Request
 from worker.leases import Leases
+from worker.narrator import Narrator
 from worker.tasks import Desk, Handle
 
 
@@ -43,7 +45,8 @@ def test_a_job_whose_pictures_cannot_be_read_now_goes_back_and_does_not_fail(
     shown = Conversation((Turn("user", (ImagePart("d" * 64, 16, 16), "What is it?")),))
     job_id = submitted(ledger, conversation=shown)
     leases = Leases(ledger, MODEL, "w1", 1_000, dict)
-    desk = Desk(ledger, images_away, Idle(), leases, MODEL, "w1", lambda: None)
+    narrator = Narrator(Pieces(client))
+    desk = Desk(ledger, images_away, Idle(), leases, narrator, MODEL, "w1", lambda: None)
 
     desk.answer_next()
 
@@ -78,6 +81,9 @@ class Doomed:
     def cancel(self) -> None:
         """Do nothing: it ends anyhow."""
 
+    def listen(self, on_text: Callable[[str], object]) -> None:
+        """Say nothing."""
+
 
 @pytest.mark.parametrize(
     ("engine", "outcome", "crashes"),
@@ -94,8 +100,8 @@ def test_a_job_that_was_in_an_engine_as_it_broke_is_suspected_and_no_other(
     job_id = submitted(ledger)
     leases = Leases(ledger, MODEL, "w1", 1_000, dict)
     gave_up: list[str] = []
-    pictures = ImageStore(client)
-    desk = Desk(ledger, pictures, engine, leases, MODEL, "w1", lambda: gave_up.append("w1"))
+    parts = (ledger, ImageStore(client), engine, leases, Narrator(Pieces(client)))
+    desk = Desk(*parts, MODEL, "w1", lambda: gave_up.append("w1"))
 
     desk.answer_next()
     desk.answer_next()  # which claims no more

@@ -10,11 +10,13 @@ import pytest
 from jobs.hints import Hints, celery_app
 from jobs.image_store import ImageStore
 from jobs.ledger import Ledger
+from jobs.pieces import Pieces
 from llava_jobs.embedded import EmbeddedStore
 from tests.eventually import eventually
 from tests.ledgers import MODEL, claimed, status_of, submitted
 from worker.engine import Request
 from worker.leases import Leases
+from worker.narrator import Narrator
 from worker.tasks import Desk
 from worker.watchdog import Patience, Watchdog
 
@@ -62,7 +64,8 @@ def watchdog(
     client: Any, ledger: Ledger, hints: Hints, ended: list[int], engine: Stalling, leases: Leases
 ) -> Iterator[Watchdog]:
     """A watchdog that is patient with steps for a minute, and with claims not at all."""
-    desk = Desk(ledger, ImageStore(client), engine, leases, MODEL, "w1", lambda: None)
+    narrator = Narrator(Pieces(client))
+    desk = Desk(ledger, ImageStore(client), engine, leases, narrator, MODEL, "w1", lambda: None)
     patience = Patience(step=60, claim=0, drain=0)
     dog = Watchdog(engine, desk, leases, ledger, hints, MODEL, patience, ended.append)
     yield dog
