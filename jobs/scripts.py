@@ -19,10 +19,12 @@ PREFIX = "lj:"
 Durability = Literal["waitaof", "always", "memory"]
 
 _RELIEVING = frozenset(
-    {"claim", "finish", "release", "crash", "renew", "cancel", "sweep", "erase"}
-    | {"deliver", "delivered"}
+    {
+        *("claim", "finish", "release", "crash", "renew", "cancel", "sweep", "erase"),
+        *("discard", "spend", "deliver", "delivered"),
+    }
 )
-"""What makes room or lets work go on, and so must run where memory is full."""
+"""What makes room, or lets work and its callers go on, and so must run where memory is full."""
 
 
 class Script(NamedTuple):

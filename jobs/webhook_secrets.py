@@ -9,10 +9,10 @@ from collections.abc import Callable
 
 import redis
 
-from jobs.errors import ConfigurationError, Conflict
-from jobs.keys import TENANT_NAME
+from jobs.errors import Conflict
 from jobs.scripts import PREFIX, Scripts
 from jobs.store import told_plainly
+from jobs.tenants import named
 
 OVERLAP_MS = 24 * 3600 * 1000
 """How long the secret before a rotation signs beside the new one."""
@@ -35,8 +35,8 @@ class WebhookSecrets:
 
         Raises Conflict where there is one, ConfigurationError where the name is no tenant's.
         """
-        secret = _drawn(tenant)
-        if not self._run("rotate_secret", tenant, secret, OVERLAP_MS, 1):
+        secret = _drawn()
+        if not self._run("rotate_secret", named(tenant), secret, OVERLAP_MS, 1):
             raise Conflict(
                 "there is a webhook secret already, and it is not shown again; rotate it",
                 code="webhook_secret_exists",
@@ -48,8 +48,8 @@ class WebhookSecrets:
 
         A second rotation ends the one before at once. Raises ConfigurationError as above.
         """
-        secret = _drawn(tenant)
-        self._run("rotate_secret", tenant, secret, OVERLAP_MS, 0)
+        secret = _drawn()
+        self._run("rotate_secret", named(tenant), secret, OVERLAP_MS, 0)
         return secret
 
     def valid(self, tenant: str) -> list[str]:
@@ -64,9 +64,5 @@ class WebhookSecrets:
         return found
 
 
-def _drawn(tenant: str) -> str:
-    if not TENANT_NAME.fullmatch(tenant):
-        raise ConfigurationError(
-            "a tenant's name is up to 64 letters, digits, '.', '_' and '-'", param="tenant"
-        )
+def _drawn() -> str:
     return f"whsec_{base64.b64encode(secrets.token_bytes(_BYTES)).decode()}"

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from datetime import UTC, datetime
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -14,11 +12,12 @@ import httpx
 from pydantic import SecretStr
 
 from jobs.errors import ConfigurationError, JobsError
-from jobs.keys import Keys
 from jobs.settings import Settings
 from llava_jobs.client import ApiError, Client, JobFailed
-from llava_jobs.stores import data_dir_option, opened_store, read_settings
+from llava_jobs.keys import keys
+from llava_jobs.stores import data_dir_option, read_settings
 from llava_jobs.tables import print_table
+from llava_jobs.tenants import tenants
 from llava_jobs.webhooks import deliver, webhooks
 
 
@@ -106,54 +105,6 @@ def settings(markdown: bool) -> None:
     print_table(rows, say)
 
 
-@cli.group()
-def keys() -> None:
-    """Make, list and revoke API keys.
-
-    Example: llava-jobs keys create --tenant acme
-    """
-
-
-@keys.command("create")
-@click.option("--tenant", default="default", show_default=True, help="Whom the key belongs to.")
-@data_dir_option
-def create_key(tenant: str, data_dir: Path) -> None:
-    """Make a key and print it, the only time that it can be seen.
-
-    Example: llava-jobs keys create --tenant acme
-    """
-    with _keys(data_dir) as found:
-        say(found.create(tenant))
-
-
-@keys.command("list")
-@data_dir_option
-def list_keys(data_dir: Path) -> None:
-    """List keys, without their secrets.
-
-    Example: llava-jobs keys list
-    """
-    with _keys(data_dir) as found:
-        rows: list[tuple[str, ...]] = [("id", "tenant", "created")]
-        for key in found.list():
-            created = datetime.fromtimestamp(key.created, UTC).isoformat().replace("+00:00", "Z")
-            rows.append((key.id, key.tenant, created))
-    print_table(rows, say)
-
-
-@keys.command("revoke")
-@click.argument("key_id")
-@data_dir_option
-def revoke_key(key_id: str, data_dir: Path) -> None:
-    """Make a key unknown at once. KEY_ID is its middle part, as `keys list` shows it.
-
-    Example: llava-jobs keys revoke 1f2e3d4c5b6a
-    """
-    with _keys(data_dir) as found:
-        found.revoke(key_id)
-    say(f"revoked {key_id}")
-
-
 @cli.command()
 def demo() -> None:
     """Answer the bundled pictures through the whole system and compare with the truth.
@@ -165,6 +116,8 @@ def demo() -> None:
     run_demo(say)
 
 
+cli.add_command(keys)
+cli.add_command(tenants)
 cli.add_command(deliver)
 cli.add_command(webhooks)
 
@@ -185,9 +138,3 @@ def _without_traceback(command: Callable[[], object]) -> None:
         message = f"the API could not be reached: {type(error).__name__}; try again"
     click.echo(f"llava-jobs: {message}", err=True)
     sys.exit(1)
-
-
-@contextmanager
-def _keys(data_dir: Path) -> Iterator[Keys]:
-    with opened_store(data_dir) as store:
-        yield Keys(store)

@@ -10,6 +10,7 @@ import click
 import redis
 from pydantic import ValidationError
 
+from jobs.durations import milliseconds
 from jobs.errors import ConfigurationError
 from jobs.settings import Settings
 from jobs.store import connect
@@ -22,6 +23,16 @@ data_dir_option = click.option(
     show_default=True,
     help="Where the embedded store and the logs are kept.",
 )
+
+
+def seconds(_: click.Context, __: click.Parameter, value: str | None) -> int | None:
+    """Read an option that is a duration such as 30s or 7d as whole seconds; 0 is none at all."""
+    if value is None:
+        return None
+    try:
+        return 0 if value == "0" else milliseconds(value) // 1000
+    except ValueError as error:
+        raise click.BadParameter(f"{value!r} is {error}") from None
 
 
 def read_settings(model: str | None) -> Settings:

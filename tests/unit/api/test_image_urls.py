@@ -1,13 +1,14 @@
 """Pictures by URL: off unless hosts are allowed, fetched at the door, and then as any other."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from flask import Flask
 from pydantic import SecretStr
 
-from api import create_app, views
+from api import create_app
 from api.image_urls import ImageUrls
 from jobs.keys import Keys
 from jobs.ledger import Ledger
@@ -44,9 +45,8 @@ def fetching(store: EmbeddedStore) -> Iterator[Flask]:
     hosts = ("cdn.test", "inside.test")
     client = outbound(names, timeout_s=0.5, hosts=hosts, redirects=3, max_bytes=MAX_BYTES)
     services = app.extensions["services"]
-    app.extensions["services"] = views.Services(
-        **{**vars(services), "image_urls": ImageUrls(client)}
-    )
+    pictures = replace(services.pictures, urls=ImageUrls(client))
+    app.extensions["services"] = replace(services, pictures=pictures)
     yield app
     app.extensions["running"].close()
 

@@ -82,6 +82,10 @@ BODIES: dict[str, tuple[dict[str, Any], Refusal]] = {
         {"images": [{"data": "https://example.org/a.png"}]},
         (422, "image_url_off", "images"),
     ),
+    "no job before": (
+        {"previous_job_id": "job_1"},
+        (422, "previous_job_not_found", "previous_job_id"),
+    ),
     "unknown field": ({"questoin": "x"}, (422, "unknown_field", "questoin")),
     "unknown field of an image": (
         {"images": [{"data": DATA_URI, "x": 1}]},
