@@ -253,10 +253,14 @@ def read_json(kind: type[F], request: Request) -> F:
 def image_bytes(source: str | bytes) -> bytes:
     """Return the bytes of a picture that came as a data URI, as bare base64, or as bytes.
 
-    Raises InvalidRequest where it is neither.
+    Raises InvalidRequest where it is neither; nothing is fetched here.
     """
     if isinstance(source, bytes):
         return source
+    if _WEB_URL.match(source):
+        raise InvalidRequest(
+            "a URL is not taken here; send the picture itself", code="image_url_off", param="images"
+        )
     prefix = _DATA_URI.match(source)
     try:
         return base64.b64decode(source[prefix.end() if prefix else 0 :], validate=True)
