@@ -8,11 +8,25 @@ from contextlib import ExitStack
 import redis
 from flask import Flask
 
-from api import admin, auth, events, health, listing, problems, rates, streaming, uploads, views
+from api import (
+    admin,
+    auth,
+    events,
+    health,
+    listing,
+    problems,
+    rates,
+    streaming,
+    uploads,
+    views,
+    webhooks,
+)
 from api.connections import Connections
 from api.following import Following
+from api.image_urls import image_urls
 from api.images import ImageDoor
 from api.pictures import Pictures
+from api.receivers import receivers
 from api.waiting import Waiting
 from jobs.changes import Changes
 from jobs.feed import Feed
@@ -56,7 +70,7 @@ def create_app(settings: Settings) -> Flask:
     app.extensions["rates"] = Rates(client, settings.requests_per_minute)
     if settings.bootstrap_key:
         parts.keys.create_first(DEFAULT_TENANT, settings.bootstrap_key.get_secret_value())
-    for routes in (views, streaming, listing, events, uploads, admin, health):
+    for routes in (views, streaming, listing, events, webhooks, uploads, admin, health):
         app.register_blueprint(routes.bp)
     auth.init_app(app)
     rates.init_app(app)
@@ -97,7 +111,7 @@ def _services(settings: Settings, client: redis.Redis) -> views.Services:
     return views.Services(
         settings=settings,
         ledger=ledger,
-        pictures=Pictures(door, ImageStore(client), uploaded),
+        pictures=Pictures(door, ImageStore(client), uploaded, image_urls(settings)),
         hints=Hints(celery_app(settings.required_redis_url), client),
         waiting=Waiting(connections),
         listing=Listing(client),
@@ -108,4 +122,5 @@ def _services(settings: Settings, client: redis.Redis) -> views.Services:
         following=Following(pieces),
         connections=connections,
         paces=Paces(client, ledger),
+        receivers=receivers(client, settings),
     )

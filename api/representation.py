@@ -54,7 +54,7 @@ def represent(job: Job, queue: Mapping[str, Any] | None = None) -> dict[str, Any
         "deduplicated_from": job.deduplicated_from,
         "group": job.group,
         "metadata": job.metadata,
-        "webhook_status": None,
+        "webhook_status": job.webhook_status,
         "links": {
             "self": f"/v1/jobs/{job.id}",
             "cancel": f"/v1/jobs/{job.id}/cancel",

@@ -15,6 +15,7 @@ from api.follow_ups import answered, asked_on
 from api.following import Following
 from api.forecasts import as_queue
 from api.pictures import Pictures
+from api.receivers import Receivers
 from api.representation import represent
 from api.validation import CreateJob, Message, TextPart, read_create_job
 from api.waiting import Waiting
@@ -51,6 +52,7 @@ class Services:
     following: Following
     connections: Connections
     paces: Paces
+    receivers: Receivers
 
 
 @bp.post("/jobs")
@@ -94,7 +96,7 @@ def cancel_job(job_id: str) -> Response:
     """Stop a job, queued or running."""
     job = services().ledger.cancel(tenant(), job_id)
     if job is None:
-        raise _no_job()
+        raise no_job()
     return _shown(job)
 
 
@@ -102,7 +104,7 @@ def cancel_job(job_id: str) -> Response:
 def erase_job(job_id: str) -> Response:
     """Leave nothing of a job, wherever it stands."""
     if not services().ledger.erase(tenant(), job_id):
-        raise _no_job()
+        raise no_job()
     return Response(status=204)
 
 
@@ -125,11 +127,12 @@ def own(owner: str, job_id: str) -> Job:
     """Return a tenant's job; raises NotFound where there is none, or it is another's."""
     job = services().ledger.get(owner, job_id)
     if job is None:
-        raise _no_job()
+        raise no_job()
     return job
 
 
-def _no_job() -> NotFound:
+def no_job() -> NotFound:
+    """Return the error that says that a tenant has no such job."""
     return NotFound("no job of yours has this id", code="job_not_found")
 
 
@@ -162,6 +165,7 @@ def _draft(owner: str, body: CreateJob) -> Draft:
             code="model_not_found",
             param="model",
         )
+    webhook = services().receivers.accept(owner, body.webhook) if body.webhook else None
     conversation = _conversation(body, services().pictures.shown(owner, body.sources))
     draft = Draft(
         tenant=owner,
@@ -177,8 +181,10 @@ def _draft(owner: str, body: CreateJob) -> Draft:
         previous=body.previous_job_id,
         cache=body.cache,
         revision=settings.model_revision,
+        webhook=webhook,
     )
     fixed = f"{draft.model}|{draft.priority}|{draft.deadline_ms}|{draft.group}|"
+    fixed += f"{webhook.to_json()}|" if webhook else ""
     fixed += ("" if draft.cache else "uncached|") + ("supersede|" if draft.supersede else "")
     fingerprint = hashlib.sha256((fixed + draft.request_json()).encode()).hexdigest()
     return Draft(**{**vars(draft), "fingerprint": fingerprint})
