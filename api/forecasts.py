@@ -6,15 +6,16 @@ import time
 from typing import Any
 
 from api.representation import moment
+from jobs.job import Priority
 from jobs.pace import Pace
 
 
-def as_queue(position: int, pace: Pace | None) -> dict[str, Any]:
+def as_queue(position: int, priority: Priority, pace: Pace | None) -> dict[str, Any]:
     """Return the contract's ``queue``: a place from 1 on, and times where a pace is known."""
     if pace is None:
         return {"position": position, "estimated_start": None, "estimated_finish": None}
     now = time.time() * 1000
-    forecast = pace.forecast(position)
+    forecast = pace.forecast(position, priority)
     return {
         "position": position,
         "estimated_start": moment(round(now + forecast.start)),

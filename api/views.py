@@ -61,7 +61,7 @@ def create_job() -> Response:
     owner = tenant()
     parts = services()
     draft = _draft(owner, read_create_job(request))
-    job, replayed = parts.ledger.submit(draft)
+    job, replayed = parts.ledger.submit(draft, _soonest_ms(parts, draft))
     needs_worker = not replayed and job.deduplicated_from is None
     with parts.waiting.granted(owner, request.headers.get("Prefer")) as seconds:
         if seconds and needs_worker:
@@ -140,7 +140,7 @@ def _shown(job: Job) -> Response:
     parts, position, queue = services(), 0, None
     if job.status is Status.QUEUED:
         position = parts.ledger.position(job)
-        queue = as_queue(position, parts.paces.of(job.model))
+        queue = as_queue(position, job.priority, parts.paces.of(job.model))
     response = jsonify(represent(job, queue))
     # Weak: a forecast that was made for the same place is as good, and must not defeat polling.
     same = represent(job, {"position": position})
@@ -188,6 +188,14 @@ def _draft(owner: str, body: CreateJob) -> Draft:
     fixed += ("" if draft.cache else "uncached|") + ("supersede|" if draft.supersede else "")
     fingerprint = hashlib.sha256((fixed + draft.request_json()).encode()).hexdigest()
     return Draft(**{**vars(draft), "fingerprint": fingerprint})
+
+
+def _soonest_ms(parts: Services, draft: Draft) -> int:
+    """Return in how many ms a job that has a deadline would end; 0 where that cannot be told."""
+    pace = parts.paces.of(draft.model) if draft.deadline_ms else None
+    if pace is None:
+        return 0
+    return round(pace.forecast(parts.ledger.next_position(draft), draft.priority).finish_p50)
 
 
 def _previous(owner: str, body: CreateJob) -> Job | None:

@@ -120,6 +120,14 @@ class TenantQueueFull(JobsError):
     title = "Your queue is full"
 
 
+class DeadlineUnmeetable(JobsError):
+    """Raised when a job would be answered after its deadline, as the queue stands."""
+
+    code = "deadline_unmeetable"
+    status = 422
+    title = "The deadline cannot be met"
+
+
 class TooManyConnections(JobsError):
     """Raised when a tenant holds as many connections open to one API process as it may."""
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import redis
 
-from jobs.errors import IdempotencyMismatch, ImageExpired, LedgerFull, TenantQueueFull
 from jobs.job import RECORD_VERSION, Claim, Draft, Job, Outcome, Reason, Status
 from jobs.records import decoded, record
+from jobs.refusals import refusal
 from jobs.scripts import PREFIX, Durability, Scripts
 from jobs.settings import Settings
 from jobs.store import told_plainly
@@ -90,15 +90,17 @@ class Ledger:
             clock=clock,
         ).run
 
-    def submit(self, draft: Draft) -> tuple[Job, bool]:
+    def submit(self, draft: Draft, soonest_ms: int = 0) -> tuple[Job, bool]:
         """Accept a job and return it once it is durable; True where an idempotency key replayed it.
 
         Where a job of the tenant that asks the same is open, the new one follows it; where one has
         a repeatable answer, the new one has ended with it. Both say so in ``deduplicated_from``.
+        ``soonest_ms`` is when it would end otherwise, as far as that can be told: a job whose
+        deadline is before that is not accepted.
 
-        Raises TenantQueueFull, LedgerFull, IdempotencyMismatch, ImageExpired, or StoreUnavailable
-        where the sync to disk was not confirmed in time (the job may run all the same; a retry
-        under the same idempotency key finds it).
+        Raises TenantQueueFull, LedgerFull, IdempotencyMismatch, ImageExpired, DeadlineUnmeetable,
+        or StoreUnavailable where the sync to disk was not confirmed in time (the job may run all
+        the same; a retry under the same idempotency key finds it).
         """
         limits = self._limits
         due = min(draft.deadline_ms or limits.queue_lifetime, limits.queue_lifetime)
@@ -122,26 +124,14 @@ class Ledger:
             int(draft.parameters.are_repeatable),
             int(draft.supersede),
             draft.webhook.to_json() if draft.webhook else "",
+            soonest_ms,
             *dict.fromkeys(image.digest for image in draft.conversation.images),
             durable=True,
         )
-        verdict = reply[0].decode()
-        if verdict == "mismatch":
-            raise IdempotencyMismatch(
-                "this Idempotency-Key came with another request before; use a new key",
-                param="Idempotency-Key",
-            )
-        if verdict == "tenant_full":
-            raise TenantQueueFull(
-                f"as many of your jobs as may ({int(reply[1])}) are waiting; "
-                "submit again when some are done",
-                retry_after=10,
-            )
-        if verdict == "full":
-            raise LedgerFull("too many jobs are waiting; submit again later", retry_after=30)
-        if verdict == "image_missing":
-            raise ImageExpired("a picture of this job is not kept; send it again", param="images")
-        return Job.from_record(record(reply[1])), verdict == "replayed"
+        refused = refusal(reply)
+        if refused:
+            raise refused
+        return Job.from_record(record(reply[1])), reply[0] == b"replayed"
 
     def get(self, tenant: str, job_id: str) -> Job | None:
         """Return a tenant's job; None where there is none, or it is another tenant's."""
@@ -253,6 +243,16 @@ class Ledger:
         if rank is None:
             return 1  # a suspect or a delayed retry, which comes before the queue, or it runs
         return min(int(rank) * max(int(tenants), 1) + int(tenants), int(queued or 0)) or 1
+
+    def next_position(self, draft: Draft) -> int:
+        """Return the position that a job would have if it were queued now."""
+        with told_plainly(), self._client.pipeline(transaction=False) as pipe:
+            pipe.zcard(f"{PREFIX}queue:{draft.model}:{draft.priority}:{draft.tenant}")
+            pipe.zcard(f"{PREFIX}turns:{draft.model}:{draft.priority}")
+            pipe.hget(f"{PREFIX}queued:{draft.model}", draft.priority)
+            rank, others, queued = pipe.execute()
+        tenants = int(others) + (not rank)
+        return min(int(rank) * tenants + tenants, int(queued or 0) + 1)
 
     def queued(self, model: str) -> dict[str, int]:
         """Return how many jobs of a model can be claimed, by class; ``suspect`` is one of them."""

@@ -5,18 +5,21 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from statistics import fmean, pstdev
 
 import redis
 
+from jobs.job import Priority
 from jobs.ledger import Ledger
 from jobs.scripts import PREFIX
 from jobs.store import told_plainly
 
 KEPT_S = 1.0
 """How long a pace is taken to be the same; every poll of a queued job asks for it."""
+WEIGHTS = {Priority.HIGH: 8, Priority.NORMAL: 3, Priority.LOW: 1}
+"""How claims are shared between the classes that wait; claim.lua does it."""
 _P90 = 1.2816
 """Standard deviations from the median of a normal distribution to its 90th percentile."""
 
@@ -35,24 +38,35 @@ class Pace:
     """What the workers of a model did last.
 
     ``durations`` are the milliseconds that its last answers took, in ascending order and at least
-    one; ``slots`` how many are answered at the same time, of which ``free`` do nothing.
+    one; ``slots`` how many are answered at the same time, of which ``free`` do nothing; ``queued``
+    how many wait, by class.
     """
 
     durations: tuple[int, ...]
     slots: int
     free: int
+    queued: Mapping[str, int] = field(default_factory=dict)
 
-    def forecast(self, position: int) -> Forecast:
-        """Say when the job at a place in the queue, from 1 on, will be answered.
+    def forecast(self, position: int, priority: Priority = Priority.NORMAL) -> Forecast:
+        """Say when the job at a place in its class, from 1 on, will be answered.
 
-        Before it starts, as many jobs must end as wait before it and find no free slot. They end
-        evenly, ``slots`` in the mean time of one; their sum spreads with the square root of their
-        number (the central limit theorem).
+        Before it starts, as many jobs must end as are claimed before it and find no free slot.
+        They end evenly, ``slots`` in the mean time of one; their sum spreads with the square root
+        of their number (the central limit theorem).
         """
-        before = max(0, position - self.free)
+        before = max(0, position + self._of_other_classes(position, priority) - self.free)
         start = before * fmean(self.durations) / self.slots
         spread = _P90 * math.sqrt(before) * pstdev(self.durations) / self.slots
         return Forecast(start, start + self._quantile(0.5), start + spread + self._quantile(0.9))
+
+    def _of_other_classes(self, position: int, priority: Priority) -> int:
+        """How many jobs of other classes are claimed meanwhile, as the weights have it."""
+        own = WEIGHTS[priority]
+        return sum(
+            min(self.queued.get(other, 0), math.ceil(position * weight / own))
+            for other, weight in WEIGHTS.items()
+            if other is not priority
+        )
 
     def _quantile(self, share: float) -> int:
         return self.durations[min(int(share * len(self.durations)), len(self.durations) - 1)]
@@ -94,4 +108,5 @@ class Paces:
         busy = sum(int(facts.get("running", 0)) + int(facts.get("waiting", 0)) for facts in workers)
         if not told or not slots:
             return None
-        return Pace(tuple(sorted(map(int, told))), slots, max(0, slots - busy))
+        queued = self._ledger.queued(model)
+        return Pace(tuple(sorted(map(int, told))), slots, max(0, slots - busy), queued)

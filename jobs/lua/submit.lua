@@ -1,8 +1,9 @@
 -- Accepts a job, or says why not.
 -- ARGV: now, id, tenant, model, class, group, request, due in ms, has deadline, retention ms, version,
 --       idempotency key, fingerprint, tenant limit, total limit, digest of the work or '', repeatable,
---       supersede, webhook as JSON or '', image digests ...
--- Returns {'accepted', record} | {'replayed', record} | {'mismatch'} | {'tenant_full', limit} | {'full'} | {'image_missing', digest}
+--       supersede, webhook as JSON or '', ms in which it would end by forecast, image digests ...
+-- Returns {'accepted', record} | {'replayed', record} | {'mismatch'} | {'tenant_full', limit} | {'full'} | {'too_late', ms} |
+--         {'image_missing', digest}
 
 -- One script ends all who follow a job, some tens of milliseconds for so many; the next one after
 -- them is run for itself, and is the one that later ones follow.
@@ -39,10 +40,16 @@ if tonumber(redis.call('HGET', key('queued-total'), 'jobs') or 0) >= tonumber(AR
   return { 'full' }
 end
 
+-- An answer that is there, or on its way already, does not wait in the queue.
+local is_known = ARGV[16] ~= '' and redis.call('EXISTS', key('same', tenant, ARGV[16])) == 1
+if ARGV[9] == '1' and tonumber(ARGV[20]) > tonumber(ARGV[8]) and not is_known then
+  return { 'too_late', ARGV[20] }
+end
+
 local due = now + ARGV[8]
 -- Pictures outlive every job that shows them.
 local pictures = {}
-for i = 20, #ARGV do
+for i = 21, #ARGV do
   pictures[#pictures + 1] = ARGV[i]
   local image = key('image', tenant, ARGV[i])
   local left = redis.call('PTTL', image)

@@ -3,7 +3,8 @@
 import base64
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import count
 from typing import Any
 
 import pytest
@@ -15,7 +16,9 @@ from werkzeug.test import TestResponse
 from api import create_app
 from jobs.keys import Keys
 from jobs.ledger import Ledger
+from jobs.pace import Paces
 from jobs.settings import Settings
+from jobs.store import connect
 from llava_jobs.embedded import EmbeddedStore
 from tests.unit.api.pictures import encoded, scene
 
@@ -67,6 +70,10 @@ def app(store: EmbeddedStore) -> Iterator[Flask]:
         redis_url=SecretStr(store.url), sweep_ms=3_600_000, max_body_bytes=MAX_BODY_BYTES
     )
     made = create_app(settings)
+    # A store that is emptied for each test has no pace to keep for a second.
+    parts = made.extensions["services"]
+    paces = Paces(connect(store.url), parts.ledger, clock=count(step=60).__next__)
+    made.extensions["services"] = replace(parts, paces=paces)
     yield made
     made.extensions["running"].close()
 

@@ -7,13 +7,36 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import redis
+
+from jobs.image_store import ImageStore
 from jobs.job import Draft, Job
 from jobs.ledger import Ledger, Limits
 from jobs.request import Conversation, Turn
+from jobs.scripts import PREFIX, Durability, Scripts
 from tests.ledgers import ANSWER, FAILURE, MODEL, Clock, claimed, draft, webhook
 
 LIMITS = Limits(lease=30_000, retention=60_000)
-Prepare = Callable[[Ledger, Clock], Any]
+Prepare = Callable[["Scripted", Clock], Any]
+
+
+class Scripted(Ledger):
+    """A ledger, and by ``script`` any of the scripts on the same store."""
+
+    def __init__(
+        self,
+        client: redis.Redis,
+        durability: Durability = "waitaof",
+        *,
+        clock: Callable[[], int],
+    ) -> None:
+        super().__init__(client, LIMITS, durability=durability, clock=clock)
+        self.client = client
+        self._scripts = Scripts(client, durability=durability, clock=clock)
+
+    def script(self, name: str, *arguments: str | int) -> Any:
+        """Run a script, durably."""
+        return self._scripts.run(name, *arguments, durable=True)
 
 
 @dataclass(frozen=True)
@@ -22,11 +45,21 @@ class Operation:
 
     name: str
     prepare: Prepare
-    run: Callable[[Ledger, Any], Any]
+    run: Callable[[Scripted, Any], Any]
     settles: bool = True
+
+    @property
+    def script(self) -> str:
+        """The script that does it."""
+        word = self.name.split()[0]
+        return {"hand": "release", "retry": "release", "supersede": "submit"}.get(word, word)
 
     def __str__(self) -> str:
         return self.name
+
+
+NO_STATE = {"shared", "list", "spend", "say", "listen"}
+"""Scripts that change nothing of which anybody was promised that it stays."""
 
 
 def numbered(number: int, question: str = "What is the error code?", **fields: Any) -> Draft:
@@ -79,6 +112,43 @@ def _unheard(ledger: Ledger, clock: Clock) -> None:
     clock.forward(LIMITS.lease // 2)
 
 
+UPLOAD = ("acme", "img_1", "d" * 64, 16, 16, 60_000)
+ROTATED = ("k1", "digest", "abcd", 2_000_000_000)
+FENCE = 2
+"""Of the second thing that is given to anybody."""
+
+
+def _picture(to: Scripted) -> None:
+    ImageStore(to.client).put("acme", "d" * 64, b"pixels")
+
+
+def _uploaded(to: Scripted) -> None:
+    _picture(to)
+    to.script("upload", *UPLOAD)
+
+
+def _key(to: Scripted) -> None:
+    to.client.hset(f"{PREFIX}key:k1", mapping={"tenant": "acme", "digest": "0", "ending": "wxyz"})
+
+
+def _told(to: Scripted, _: Clock) -> str:
+    job = queued(to, 1, webhook=webhook())
+    to.finish(claimed(to), ANSWER)
+    return job.id
+
+
+def _heard(to: Scripted, clock: Clock) -> str:
+    job_id = _told(to, clock)
+    _deliver(to)
+    to.script("delivered", job_id, FENCE, 200, "", "delivered", 0, 9)
+    return job_id
+
+
+def _deliver(to: Scripted) -> str:
+    [record] = to.script("deliver", 30_000, 9, 4, 4)
+    return str(record[record.index(b"id") + 1].decode())
+
+
 OPERATIONS = [
     Operation("submit", lambda *_: None, lambda to, _: to.submit(numbered(1))),
     Operation(
@@ -123,6 +193,30 @@ OPERATIONS = [
     Operation("cancel what runs", held, lambda to, claim: to.cancel("acme", claim.job.id)),
     Operation("erase", held, lambda to, claim: to.erase("acme", claim.job.id)),
     Operation("sweep", overdue, lambda to, _: to.sweep()),
+    Operation("upload", lambda to, _: _picture(to), lambda to, _: to.script("upload", *UPLOAD)),
+    Operation(
+        "discard",
+        lambda to, _: _uploaded(to),
+        lambda to, _: to.script("discard", "acme", "img_1"),
+    ),
+    Operation("rotate", lambda to, _: _key(to), lambda to, _: to.script("rotate", *ROTATED), False),
+    Operation(
+        "rotate_secret",
+        lambda to, _: to.script("rotate_secret", "acme", "whsec_1", 1000, 1),
+        lambda to, _: to.script("rotate_secret", "acme", "whsec_2", 1000, 0),
+        False,
+    ),
+    Operation("deliver", _told, lambda to, _: _deliver(to), False),
+    Operation(
+        "delivered",
+        lambda to, clock: (_told(to, clock), _deliver(to))[1],
+        lambda to, job_id: to.script("delivered", job_id, FENCE, 500, "", "retry", 1000, 9),
+    ),
+    Operation(
+        "tell_again",
+        _heard,
+        lambda to, job_id: to.script("tell_again", job_id, "acme"),
+    ),
 ]
 
 
@@ -134,6 +228,7 @@ def contents(client: Any) -> dict[str, Any]:
             name: len(value.split()) if name == b"events" else _parsed(value)
             for name, value in client.hgetall(key).items()
         },
+        b"list": lambda key: client.lrange(key, 0, -1),
         b"set": client.smembers,
         b"zset": lambda key: client.zrange(key, 0, -1, withscores=True),
         b"stream": lambda key: [fields for _, fields in client.xrange(key)],

@@ -19,12 +19,11 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from jobs.errors import StoreUnavailable
-from jobs.ledger import Ledger
 from jobs.store import connect
 from llava_jobs.embedded import EmbeddedStore
 from tests.ledgers import Clock, assert_counts_are_true
 from tests.stores import memory_folder
-from tests.unit.jobs.operations import LIMITS, OPERATIONS, Operation, contents
+from tests.unit.jobs.operations import NO_STATE, OPERATIONS, Operation, Scripted, contents
 
 
 class Killer:
@@ -110,11 +109,16 @@ def _undisturbed(store: EmbeddedStore, operation: Operation) -> tuple[Any, Any]:
     with contextlib.closing(connect(store.url)) as client:
         client.flushall()
         clock = Clock()
-        ledger = Ledger(client, LIMITS, clock=clock)
+        ledger = Scripted(client, clock=clock)
         prepared = operation.prepare(ledger, clock)
         before = contents(client)
         operation.run(ledger, prepared)
         return before, contents(client)
+
+
+def test_every_script_that_changes_state_is_among_those_held_to_it() -> None:
+    scripts = {path.stem for path in (Path(__file__).parents[3] / "jobs" / "lua").glob("*.lua")}
+    assert {operation.script for operation in OPERATIONS} == scripts - NO_STATE
 
 
 @pytest.mark.parametrize("operation", OPERATIONS, ids=str)
@@ -136,14 +140,14 @@ def _killed(
     clock = Clock()
     with contextlib.closing(connect(store.url)) as client:
         client.flushall()
-        prepared = operation.prepare(Ledger(client, LIMITS, clock=clock), clock)
+        prepared = operation.prepare(Scripted(client, clock=clock), clock)
     killer = Killer(store, at, executed=executed)
     told = True
     try:
         # Without redis-py's own retries, which would find the store away anyhow.
         client = redis.Redis.from_url(killer.url, retry=Retry(NoBackoff(), 0))
         with contextlib.closing(client):
-            operation.run(Ledger(client, LIMITS, clock=clock), prepared)
+            operation.run(Scripted(client, clock=clock), prepared)
     except StoreUnavailable:
         told = False
     finally:
@@ -153,7 +157,7 @@ def _killed(
     store.stop()  # which is dead, and is waited for
     store.start()
     with contextlib.closing(connect(store.url)) as client:
-        ledger = Ledger(client, LIMITS, clock=clock)
+        ledger = Scripted(client, clock=clock)
         left = contents(client)
         assert left in (before, after)
         assert not told or left == after

@@ -22,7 +22,7 @@ from jobs.store import connect, inspect
 from tests.eventually import eventually
 from tests.ledgers import ANSWER, MODEL, Clock, claimed, status_of, submitted
 from tests.stores import Server, certificates, watched
-from tests.unit.jobs.operations import LIMITS, OPERATIONS, Operation, contents
+from tests.unit.jobs.operations import OPERATIONS, Operation, Scripted, contents
 from worker.broker import HintConnection
 
 
@@ -59,7 +59,7 @@ def test_a_change_of_state_is_the_same_there(admin: Any, client: Any, operation:
     left = []
     for each in (client, admin):
         clock = Clock()
-        ledger = Ledger(each, LIMITS, durability=inspect(each, "disk").durability, clock=clock)
+        ledger = Scripted(each, inspect(each, "disk").durability, clock=clock)
         operation.run(ledger, operation.prepare(ledger, clock))
         left.append(contents(each))
     assert left[0] == left[1]

@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 
-from jobs.job import Outcome, Reason, Status
+from jobs.errors import DeadlineUnmeetable
+from jobs.job import Outcome, Priority, Reason, Status
 from jobs.ledger import Ledger
 from jobs.pace import KEPT_S, Pace, Paces
-from tests.ledgers import ANSWER, FAILURE, MODEL, Clock, claimed, submitted
+from jobs.scripts import PREFIX
+from tests.ledgers import ANSWER, FAILURE, MODEL, Clock, claimed, draft, submitted, the_same
 
 FACTS = {"slots": 4, "running": 1, "waiting": 0}
 
@@ -42,7 +44,12 @@ def test_a_pace_is_what_the_live_workers_of_the_model_did(
         answered(ledger, clock, milliseconds)
     ledger.renew("w1", MODEL, FACTS, {})
     ledger.renew("w2", MODEL, {**FACTS, "running": 4, "waiting": 3}, {})
-    assert Paces(client, ledger).of(MODEL) == Pace((100, 200, 300), slots=8, free=0)
+    for _ in range(3):
+        submitted(ledger)
+    seen = Paces(client, ledger).of(MODEL)
+    assert seen is not None
+    assert (seen.durations, seen.slots, seen.free) == ((100, 200, 300), 8, 0)
+    assert seen.queued["normal"] == 3
     assert Paces(client, ledger).of("another") is None
 
 
@@ -77,6 +84,12 @@ def test_who_finds_a_free_slot_starts_at_once() -> None:
     assert (forecast.start, forecast.finish_p50, forecast.finish_p90) == (0, 100, 200)
 
 
+def test_classes_with_more_weight_go_before_as_far_as_any_wait() -> None:
+    pace = Pace((100,), slots=1, free=0, queued={"high": 40, "normal": 1, "low": 9})
+    starts = [pace.forecast(2, priority).start for priority in Priority]
+    assert starts == [(2 + 1 + 1) * 100, (2 + 6 + 1) * 100, (2 + 16 + 1) * 100]
+
+
 def test_later_places_start_later_and_less_certainly() -> None:
     pace = Pace((100, 200, 300), slots=4, free=0)
     near, far = pace.forecast(4), pace.forecast(400)
@@ -106,3 +119,29 @@ def _end(position: int, slots: int, drawn: list[int], random: Random) -> float:
         heapq.heappush(left, now + random.choice(drawn))
         ended = now
     return ended + random.choice(drawn)
+
+
+def test_a_job_that_would_end_after_its_deadline_is_not_accepted(
+    client: Any, ledger: Ledger
+) -> None:
+    with pytest.raises(DeadlineUnmeetable, match=r"4\.2 s"):
+        ledger.submit(draft(deadline_ms=4_000), soonest_ms=4_200)
+    assert [*client.scan_iter(f"{PREFIX}job:*")] == []
+    ledger.submit(draft(deadline_ms=4_200), soonest_ms=4_200)
+    ledger.submit(draft(), soonest_ms=10**9)
+
+
+def test_an_answer_that_is_there_or_on_its_way_comes_in_time(ledger: Ledger) -> None:
+    first, _ = ledger.submit(the_same())
+    follower, _ = ledger.submit(the_same(deadline_ms=1_000), soonest_ms=5_000)
+    assert follower.deduplicated_from == first.id
+
+
+def test_a_job_that_would_be_next_is_told_so_before_it_is_submitted(ledger: Ledger) -> None:
+    assert ledger.next_position(draft()) == 1
+    for tenant in ("a", "a", "b"):
+        submitted(ledger, tenant)
+    for tenant in ("a", "b", "c"):
+        one = draft(tenant)
+        told = ledger.next_position(one)
+        assert told == ledger.position(ledger.submit(one)[0])

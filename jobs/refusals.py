@@ -1,0 +1,40 @@
+"""Why the ledger did not accept a job, as its submitter is told."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from jobs.errors import (
+    DeadlineUnmeetable,
+    IdempotencyMismatch,
+    ImageExpired,
+    JobsError,
+    LedgerFull,
+    TenantQueueFull,
+)
+
+
+def refusal(reply: Sequence[bytes]) -> JobsError | None:
+    """Return the error that submit.lua's reply stands for; None where the job was accepted."""
+    verdict, *told = (part.decode() if isinstance(part, bytes) else "" for part in reply)
+    if verdict == "mismatch":
+        return IdempotencyMismatch(
+            "this Idempotency-Key came with another request before; use a new key",
+            param="Idempotency-Key",
+        )
+    if verdict == "tenant_full":
+        return TenantQueueFull(
+            f"as many of your jobs as may ({told[0]}) are waiting; submit again when some are done",
+            retry_after=10,
+        )
+    if verdict == "full":
+        return LedgerFull("too many jobs are waiting; submit again later", retry_after=30)
+    if verdict == "image_missing":
+        return ImageExpired("a picture of this job is not kept; send it again", param="images")
+    if verdict == "too_late":
+        return DeadlineUnmeetable(
+            f"as the queue stands this job would be answered in about {int(told[0]) / 1000:.1f} s; "
+            "allow more time, or raise its priority",
+            param="deadline",
+        )
+    return None
