@@ -1,5 +1,5 @@
 """What users touch: the `llava-jobs` command and `from llava_jobs import Client`."""
 
-from llava_jobs.client import ApiError, Client, JobFailed
+from llava_jobs.client import ApiError, Client, JobFailed, StreamEvent
 
-__all__ = ["ApiError", "Client", "JobFailed"]
+__all__ = ["ApiError", "Client", "JobFailed", "StreamEvent"]

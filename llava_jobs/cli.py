@@ -27,6 +27,15 @@ def say(text: str) -> None:
     sys.stdout.flush()
 
 
+url_option = click.option(
+    "--url",
+    default="http://127.0.0.1:8000",
+    envvar="LLAVA_JOBS_URL",
+    show_default=True,
+    help="Root of the API.",
+)
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="llava-jobs")
 def cli() -> None:
@@ -56,13 +65,7 @@ def up(host: str, port: int, workers: int, model: str | None, data_dir: Path) ->
 @cli.command()
 @click.argument("picture", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.argument("question")
-@click.option(
-    "--url",
-    default="http://127.0.0.1:8000",
-    envvar="LLAVA_JOBS_URL",
-    show_default=True,
-    help="Root of the API.",
-)
+@url_option
 @click.option("--timeout", default=300.0, show_default=True, help="Seconds to wait.")
 def ask(picture: Path, question: str, url: str, timeout: float) -> None:
     """Ask a question about a picture and print the answer.
@@ -71,14 +74,46 @@ def ask(picture: Path, question: str, url: str, timeout: float) -> None:
 
     Example: llava-jobs ask panel.png "What is the error code?"
     """
+    with Client(url, _key()) as client:
+        say(client.ask(picture, question, timeout))
+
+
+@cli.command()
+@click.argument("source", type=click.Path(exists=True, path_type=Path))
+@click.argument("out", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--question", help="Asked about each picture; a CSV's own questions go first.")
+@click.option("--in-flight", default=64, show_default=True, help="Questions under way at a time.")
+@url_option
+def batch(source: Path, out: Path, question: str | None, in_flight: int, url: str) -> None:
+    """Ask about the pictures of a folder, or of a CSV with the columns picture and question.
+
+    OUT ends in .jsonl or .csv and grows as answers come; run it again to go on where it was. The
+    key comes from LLAVA_JOBS_API_KEY.
+
+    Example: llava-jobs batch pictures/ answers.jsonl --question "What is the error code?"
+    """
+    from llava_jobs.batch import Answers, read_asks, run_batch
+
+    asks = read_asks(source, question)
+    with Client(url, _key()) as client:
+        asked, failed = run_batch(
+            client, asks, Answers(out), in_flight, progress=sys.stderr.isatty()
+        )
+    say(f"{asked} asked, {asked - failed} answered, {len(asks) - asked} had answers: {out}")
+    if failed:
+        raise ConfigurationError(
+            f"{failed} have no answer; {out} says why, and a repeat asks again"
+        )
+
+
+def _key() -> str:
     key = os.environ.get("LLAVA_JOBS_API_KEY", "")
     if not key:
         raise ConfigurationError(
             "no key: set LLAVA_JOBS_API_KEY to the key that `llava-jobs up` printed at its first "
             "start, or make one with `llava-jobs keys create`"
         )
-    with Client(url, key) as client:
-        say(client.ask(picture, question, timeout))
+    return key
 
 
 @cli.command()
