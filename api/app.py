@@ -7,7 +7,7 @@ from contextlib import ExitStack
 
 from flask import Flask
 
-from api import events, health, listing, problems, streaming, views
+from api import chat, events, health, listing, problems, streaming, views
 from api.connections import Connections
 from api.following import Following
 from api.images import ImageDoor
@@ -71,7 +71,7 @@ def create_app(settings: Settings) -> Flask:
         following,
         Connections(settings.connections, settings.tenant_connections),
     )
-    for routes in (views, streaming, listing, events, health):
+    for routes in (views, streaming, chat, listing, events, health):
         app.register_blueprint(routes.bp)
     problems.init_app(app)
 

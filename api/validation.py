@@ -6,7 +6,7 @@ import base64
 import binascii
 import json
 import re
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from flask import Request
 from pydantic import (
@@ -43,32 +43,37 @@ StopText = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 
 
-class _Fields(BaseModel):
+class Fields(BaseModel):
+    """The fields of a body: those that are known, as they came."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class ImageInput(_Fields):
+F = TypeVar("F", bound=Fields)
+
+
+class ImageInput(Fields):
     """A picture of a request: base64 data, or bytes that came as a form part."""
 
     data: str | bytes
     detail: Literal["auto", "high"] = "auto"
 
 
-class ImageUrl(_Fields):
+class ImageUrl(Fields):
     """Where a content part's picture is: a data URI."""
 
     url: str
     detail: Literal["auto", "low", "high"] = "auto"
 
 
-class TextPart(_Fields):
+class TextPart(Fields):
     """A text within a message."""
 
     type: Literal["text"]
     text: Text
 
 
-class ImagePart(_Fields):
+class ImagePart(Fields):
     """A picture within a message."""
 
     type: Literal["image_url"]
@@ -78,14 +83,14 @@ class ImagePart(_Fields):
 Part = Annotated[TextPart | ImagePart, Field(discriminator="type")]
 
 
-class Message(_Fields):
+class Message(Fields):
     """One turn of a conversation, in OpenAI's shape."""
 
     role: Literal["system", "user", "assistant"]
     content: Text | Annotated[list[Part], Field(min_length=1)]
 
 
-class CreateJob(_Fields):
+class CreateJob(Fields):
     """The body of ``POST /v1/jobs``."""
 
     question: Text | None = None
@@ -171,9 +176,20 @@ def read_create_job(request: Request) -> CreateJob:
     Raises MalformedRequest where it cannot be read, InvalidRequest where a field is wrong.
     """
     if request.mimetype == "multipart/form-data":
-        return _validated(_form(request), strict=False)
+        return validated(CreateJob, _form(request), strict=False)
     if request.mimetype != "application/json":
         raise UnsupportedMediaType("send application/json or multipart/form-data")
+    return read_json(CreateJob, request)
+
+
+def read_json(kind: type[F], request: Request) -> F:
+    """Return the JSON body of a request.
+
+    Raises UnsupportedMediaType, MalformedRequest where it cannot be read, InvalidRequest where a
+    field is wrong.
+    """
+    if request.mimetype != "application/json":
+        raise UnsupportedMediaType("send application/json")
     data = request.get_data(cache=False)
     # Of a chunked body, werkzeug returns what fits and says nothing of the rest.
     if request.content_length is None and len(data) == request.max_content_length:
@@ -184,7 +200,7 @@ def read_create_job(request: Request) -> CreateJob:
         raise MalformedRequest("the body is not valid JSON", code="malformed_json") from None
     if not isinstance(body, dict):
         raise MalformedRequest("the body must be a JSON object", code="not_an_object")
-    return _validated(body, strict=True)
+    return validated(kind, body, strict=True)
 
 
 def image_bytes(source: str | bytes) -> bytes:
@@ -242,9 +258,10 @@ def _form(request: Request) -> dict[str, Any]:
     return fields
 
 
-def _validated(fields: dict[str, Any], *, strict: bool) -> CreateJob:
+def validated(kind: type[F], fields: dict[str, Any], *, strict: bool) -> F:
+    """Return a body of a kind; ``strict`` takes no text for a number. Raises InvalidRequest."""
     try:
-        return CreateJob.model_validate(fields, strict=strict)
+        return kind.model_validate(fields, strict=strict)
     except ValidationError as error:
         raise invalid(error) from None
 

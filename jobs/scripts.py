@@ -18,7 +18,9 @@ PREFIX = "lj:"
 
 Durability = Literal["waitaof", "always", "memory"]
 
-_RELIEVING = frozenset({"claim", "finish", "release", "crash", "renew", "cancel", "sweep", "erase"})
+_RELIEVING = frozenset(
+    {"claim", "finish", "release", "crash", "renew", "cancel", "sweep", "erase", "abandon"}
+)
 """What makes room or lets work go on, and so must run where memory is full."""
 
 
