@@ -48,7 +48,8 @@ def create_app(settings: Settings) -> Flask:
     server = inspect(client, settings.durability)
     ledger = Ledger(client, Limits.from_settings(settings), durability=server.durability)
     hints = Hints(celery_app(url), client)
-    waiting, pieces = Waiting(), Pieces(client)
+    connections = Connections(settings.connections, settings.tenant_connections)
+    waiting, pieces = Waiting(connections), Pieces(client)
     following = Following(pieces)
     door = ImageDoor(
         processes=settings.image_processes,
@@ -69,7 +70,7 @@ def create_app(settings: Settings) -> Flask:
         Feed(client),
         pieces,
         following,
-        Connections(settings.connections, settings.tenant_connections),
+        connections,
     )
     for routes in (views, streaming, chat, listing, events, health):
         app.register_blueprint(routes.bp)

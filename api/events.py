@@ -8,7 +8,6 @@ from api.auth import tenant
 from api.queries import EventsQuery, read_query
 from api.representation import moment
 from api.views import services
-from api.waiting import preferred_wait
 
 bp = Blueprint("events", __name__, url_prefix="/v1")
 
@@ -19,10 +18,10 @@ def list_events() -> Response:
     owner = tenant()
     query = read_query(EventsQuery, request.args)
     parts = services()
-    seconds = preferred_wait(request.headers.get("Prefer"))
-    told = parts.waiting.until_told(
-        owner, lambda: parts.feed.after(owner, query.after, query.limit), seconds
-    )
+    with parts.waiting.granted(owner, request.headers.get("Prefer")) as seconds:
+        told = parts.waiting.until_told(
+            owner, lambda: parts.feed.after(owner, query.after, query.limit), seconds
+        )
     data = [
         {
             "id": event.cursor,

@@ -15,7 +15,7 @@ from api.following import Following
 from api.images import ImageDoor
 from api.representation import represent
 from api.validation import CreateJob, Message, TextPart, image_bytes, read_create_job
-from api.waiting import Waiting, preferred_wait
+from api.waiting import Waiting
 from jobs.errors import InvalidRequest, NotFound
 from jobs.feed import Feed
 from jobs.hints import Hints
@@ -53,11 +53,10 @@ def create_job() -> Response:
     owner = tenant()
     parts = services()
     job, needs_worker = accept(owner, read_create_job(request))
-    seconds = preferred_wait(request.headers.get("Prefer"))
-    if seconds:
-        if needs_worker:
+    with parts.waiting.granted(owner, request.headers.get("Prefer")) as seconds:
+        if seconds and needs_worker:
             parts.hints.publish(job.model)
-        job = parts.waiting.until_ended(lambda: own(owner, job.id), seconds)
+        job = parts.waiting.until_ended(lambda: own(owner, job.id), seconds) if seconds else job
     response = _shown(job)
     if needs_worker and not seconds:
         # The job is safe already; its caller need not wait for the broker.
@@ -74,8 +73,9 @@ def create_job() -> Response:
 def get_job(job_id: str) -> Response:
     """Show a job; 304 where the caller has it as it is."""
     owner = tenant()
-    seconds = preferred_wait(request.headers.get("Prefer"))
-    job = services().waiting.until_ended(lambda: own(owner, job_id), seconds)
+    waiting = services().waiting
+    with waiting.granted(owner, request.headers.get("Prefer")) as seconds:
+        job = waiting.until_ended(lambda: own(owner, job_id), seconds)
     response = _shown(job)
     response.add_etag()
     response.make_conditional(request)

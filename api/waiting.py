@@ -6,9 +6,12 @@ import re
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import TypeVar
 
+from api.connections import Connections
+from jobs.errors import ConnectionsFull, TooManyConnections
 from jobs.feed import Events
 from jobs.job import Job, Status
 
@@ -26,9 +29,26 @@ def preferred_wait(header: str | None) -> float:
 class Waiting:
     """Requests that wait for a change; ``heard`` wakes them, and a slow poll where it fails."""
 
-    def __init__(self) -> None:
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
         self._lock = threading.Lock()
         self._events: dict[str, set[threading.Event]] = defaultdict(set)
+
+    @contextmanager
+    def granted(self, tenant: str, header: str | None) -> Iterator[float]:
+        """Yield the seconds that a call of a tenant's is held open, by its ``Prefer`` header.
+
+        0 where too many calls are held open already: it is a preference, and a caller that is
+        answered at once asks again after the ``Retry-After`` that it is told.
+        """
+        seconds = preferred_wait(header)
+        with ExitStack() as held:
+            if seconds:
+                try:
+                    held.callback(self._connections.hold(tenant))
+                except (TooManyConnections, ConnectionsFull):
+                    seconds = 0.0
+            yield seconds
 
     def heard(self, job_id: str, word: str, tenant: str) -> None:
         """Wake whoever waits for a job that has ended, or for any change of a tenant's."""

@@ -132,6 +132,12 @@ class Settings(BaseSettings):
         default=2_000_000, ge=1, description="queued jobs of all tenants together; above: 503"
     )
 
+    store_memory_mb: int | None = Field(
+        default=None,
+        ge=64,
+        description="memory of the embedded store (its maxmemory), in MB; unset: a quarter of the "
+        "machine's",
+    )
     memory_limit_percent: int = Field(
         default=85,
         ge=1,

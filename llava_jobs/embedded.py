@@ -25,11 +25,13 @@ class EmbeddedStore:
     """A Valkey server that lives with its owner; a context manager that starts and stops it.
 
     It listens on loopback alone, with a password drawn at each start that goes to it through its
-    standard input. Every write is synced to disk under ``data_dir``.
+    standard input. Every write is synced to disk under ``data_dir``, and it takes at most
+    ``memory_mb`` of memory, by default a quarter of the machine's.
     """
 
-    def __init__(self, data_dir: Path) -> None:
+    def __init__(self, data_dir: Path, memory_mb: int | None = None) -> None:
         self.data_dir = data_dir
+        self._memory_mb = memory_mb or _machine_memory_mb() // 4
         self.port = free_port()
         self._password = secrets.token_hex(24)
         self._process: subprocess.Popen[bytes] | None = None
@@ -109,6 +111,7 @@ class EmbeddedStore:
             "appendonly": "yes",
             "appendfsync": "always",
             "save": '""',
+            "maxmemory": f"{self._memory_mb}mb",
             "maxmemory-policy": "noeviction",
             "hash-max-listpack-value": "2048",
         }
@@ -156,6 +159,10 @@ def _server_binary() -> Path:
     if not os.access(path, os.X_OK):
         raise ConfigurationError(f"the embedded store's server {path.name} cannot be executed")
     return path
+
+
+def _machine_memory_mb() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 20
 
 
 def free_port() -> int:

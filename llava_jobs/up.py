@@ -111,7 +111,8 @@ class Up:
         if given:
             yield given.get_secret_value()
             return
-        with EmbeddedStore(self._plan.data_dir) as store:
+        memory_mb = self._plan.settings.store_memory_mb
+        with EmbeddedStore(self._plan.data_dir, memory_mb) as store:
             self._embedded = store
             self._say(
                 f"embedded store: 127.0.0.1:{store.port}, data in {store.data_dir} "

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from functools import partial
 from typing import Protocol
 
 import structlog
@@ -17,6 +18,7 @@ from jobs.job import Claim, Job, Outcome, Reason, Status
 from jobs.ledger import Ledger
 from jobs.request import ImagePart
 from worker.engine import (
+    EngineClosed,
     EngineError,
     EngineFailed,
     InvalidRequest,
@@ -127,7 +129,14 @@ class Desk:
             outcome = self._answer(claim)
         except EngineFailed as error:
             log.error("engine_failed", code=error.code)
-            self._patiently(lambda: self._ledger.hand_back(claim))
+            # A job that was in the batch may be what broke it, and comes to run alone; one that
+            # found the engine closed is as it was.
+            was_in_it = not isinstance(error, EngineClosed)
+            self._patiently(
+                partial(self._ledger.crash, claim, error.code)
+                if was_in_it
+                else partial(self._ledger.hand_back, claim)
+            )
             self._draining.set()
             self._give_up()
             return

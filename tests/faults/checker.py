@@ -22,7 +22,7 @@ NEXT = {
 }
 """What may follow a state; nothing may follow an end."""
 COMMITTED = {"succeeded", "failed", "canceled"}
-FATAL = {Act.DIE: "poison", Act.HANG: "poison"}
+FATAL = {Act.DIE: "poison", Act.HANG: "poison", Act.FAIL: "poison"}
 """How a job ends that always does this."""
 
 

@@ -58,7 +58,11 @@ _ALL = (
         "the device has no memory left for a job, once and always",
         acts=((Act.RUN_OUT_OF_MEMORY, 1), (Act.RUN_OUT_OF_MEMORY, 0)),
     ),
-    Fault("engine_failed", "a sticky error of the device", acts=((Act.FAIL, 1),)),
+    Fault(
+        "engine_failed",
+        "a sticky error of the device, once and by one job always",
+        acts=((Act.FAIL, 1), (Act.FAIL, 0)),
+    ),
     Fault(
         "kill_unacknowledged",
         "kill -9 after a job has ended and before its hint is acknowledged",

@@ -17,7 +17,7 @@ from celery.signals import task_postrun
 from jobs.settings import Settings
 from tests.faults.script import ACTED, Act, Script, answer_to
 from worker.app import create_app
-from worker.engine.errors import EngineFailed, OutOfMemory
+from worker.engine.errors import EngineClosed, EngineFailed, OutOfMemory
 from worker.engine.requests import FinishReason, Request, Result, Timing
 
 _doomed = threading.local()
@@ -90,7 +90,7 @@ class ScriptedEngine:
             _doomed.yes = True
         with self._turn:
             if self._broken:
-                raise EngineFailed("the engine has failed before")
+                raise EngineClosed("the engine has failed before")
             self._number += 1
             due = min(handle.due, request.deadline or handle.due)
             heapq.heappush(self._batch, (due, self._number, handle))

@@ -120,7 +120,7 @@ class Engine:
         """Check and prepare a request, and queue it for the batch.
 
         `on_text` listens from the first token on (see `Answer.listen`). Raises InvalidRequest or a
-        subclass for requests that can never be answered and EngineFailed when the engine has ended;
+        subclass for requests that can never be answered and EngineClosed when the engine has ended;
         whatever is found out later is in the answer's future.
         """
         work = self._intake.accept(request)
@@ -148,7 +148,7 @@ class Engine:
 
     def _raise_if_ended(self) -> None:
         if self.failed is not None:
-            raise type(self.failed)(self.failed.message)
+            raise EngineClosed(self.failed.message)
         if self._closing:
             raise EngineClosed("The engine is closed; send the request to another worker.")
 

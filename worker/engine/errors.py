@@ -58,7 +58,7 @@ class OutOfMemory(EngineError):
 
 
 class EngineFailed(EngineError):
-    """The engine met an error that it cannot recover from; hand the jobs back and restart."""
+    """The engine met an error that it cannot recover from, maybe through this request; restart."""
 
     code = "engine_failed"
 
@@ -73,6 +73,6 @@ class EngineFailed(EngineError):
 
 
 class EngineClosed(EngineFailed):
-    """The engine was closed before the answer was complete."""
+    """The engine takes no more requests, or was closed before the answer was complete."""
 
     code = "engine_closed"

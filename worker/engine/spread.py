@@ -117,7 +117,7 @@ class SpreadEngine:
         work.prepared = time.monotonic()
         with self._wake:
             if self.failed is not None:
-                raise type(self.failed)(self.failed.message)
+                raise EngineClosed(self.failed.message)
             if self._closing:
                 raise EngineClosed("The engine is closed; send the request to another worker.")
             self._queue.append(answer)

@@ -6,13 +6,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from flask import Flask
 from werkzeug.test import TestResponse
 
 from jobs.job import Claim
 from jobs.ledger import Ledger
 from tests.eventually import eventually
 from tests.ledgers import ANSWER, MODEL, claimed
-from tests.unit.api.conftest import Caller
+from tests.unit.api.conftest import Caller, body
 
 
 @pytest.fixture
@@ -102,6 +103,31 @@ def test_many_callers_may_wait_for_one_job(api: Caller, books: Ledger, beside: A
     together.wait(timeout=10)
     finish_next(books)
     assert {future.result(timeout=25).json["status"] for future in waiting} == {"succeeded"}
+
+
+def test_where_too_many_calls_are_held_open_the_next_is_answered_at_once(
+    app: Flask, api: Caller
+) -> None:
+    parts = app.extensions["services"]
+    job_id = api.submit()
+    held = [parts.connections.hold("acme") for _ in range(parts.settings.tenant_connections)]
+    for method, path, options in (
+        ("GET", f"/v1/jobs/{job_id}", {}),
+        ("GET", "/v1/events", {"query_string": {"after": newest(api)}}),
+        ("POST", "/v1/jobs", {"json": body()}),
+    ):
+        response = api(method, path, headers={"Prefer": "wait=30"}, **options)
+        assert response.status_code in (200, 202)
+        assert "Preference-Applied" not in response.headers
+        assert int(response.headers["Retry-After"]) > 0
+    for let_go in held:
+        let_go()
+
+
+def newest(api: Caller) -> str:
+    told = api("GET", "/v1/events").json
+    assert told is not None
+    return str(told["next"])
 
 
 def test_a_wait_for_a_job_that_has_ended_is_none(api: Caller, books: Ledger) -> None:

@@ -410,7 +410,7 @@ def test_an_error_in_a_step_fails_everything_and_is_told(
         with pytest.raises(EngineFailed, match="RuntimeError"):
             handle.result()
     assert engine.failed is not None
-    with pytest.raises(EngineFailed):
+    with pytest.raises(EngineClosed):
         engine.submit(ask("?"))
 
 

@@ -166,6 +166,18 @@ def test_a_store_at_its_memory_limit_is_full_and_loses_nothing(
     assert claimed(ledger).job.id == first
 
 
+def test_the_embedded_store_has_a_limit_on_its_memory(
+    own_store: tuple[EmbeddedStore, Any], tmp_path: Path
+) -> None:
+    _, client = own_store
+    of_the_machine = int(client.info("memory")["total_system_memory"])
+    assert 0.2 < int(client.info("memory")["maxmemory"]) / of_the_machine < 0.3
+    with EmbeddedStore(tmp_path / "small", memory_mb=64) as embedded:
+        small = connect(embedded.url)
+        assert int(small.info("memory")["maxmemory"]) == 64 << 20
+        small.close()
+
+
 def test_what_was_accepted_is_there_after_the_store_was_killed(tmp_path: Path) -> None:
     with EmbeddedStore(tmp_path) as embedded:
         client = connect(embedded.url)

@@ -164,6 +164,7 @@ def test_a_store_that_is_fuller_than_it_may_be_accepts_nothing_and_goes_on_with_
 
 
 def test_a_store_without_a_limit_is_never_full(client: Any, ledger: Ledger) -> None:
+    client.config_set("maxmemory", 0)
     assert not Memory(client, most_percent=1).guard(60_000)
     assert submitted(ledger)
 
