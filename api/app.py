@@ -5,12 +5,26 @@ from __future__ import annotations
 import atexit
 from contextlib import ExitStack
 
+import redis
 from flask import Flask
 
-from api import chat, events, health, listing, problems, streaming, views
+from api import (
+    admin,
+    auth,
+    chat,
+    events,
+    health,
+    listing,
+    problems,
+    rates,
+    streaming,
+    uploads,
+    views,
+)
 from api.connections import Connections
 from api.following import Following
 from api.images import ImageDoor
+from api.pictures import Pictures
 from api.waiting import Waiting
 from jobs.changes import Changes
 from jobs.feed import Feed
@@ -21,9 +35,13 @@ from jobs.ledger import Ledger, Limits
 from jobs.listing import Listing
 from jobs.logs import configure_logs
 from jobs.pieces import Pieces
+from jobs.rates import Rates
+from jobs.scripts import Scripts
 from jobs.settings import Settings
 from jobs.store import connect, inspect
 from jobs.sweeper import sweeper
+from jobs.tenants import Tenants
+from jobs.uploads import Uploads
 
 MAX_FORM_PARTS = 64
 MAX_FORM_FIELD_BYTES = 262_144
@@ -43,49 +61,60 @@ def create_app(settings: Settings) -> Flask:
         MAX_FORM_MEMORY_SIZE=MAX_FORM_FIELD_BYTES,
     )
     app.json.sort_keys = False  # type: ignore[attr-defined]  # of Flask's default provider
-    url = settings.required_redis_url
-    client = connect(url)
-    server = inspect(client, settings.durability)
-    ledger = Ledger(client, Limits.from_settings(settings), durability=server.durability)
-    hints = Hints(celery_app(url), client)
-    connections = Connections(settings.connections, settings.tenant_connections)
-    waiting, pieces = Waiting(connections), Pieces(client)
-    following = Following(pieces)
+    client = connect(settings.required_redis_url)
+    parts = app.extensions["services"] = _services(settings, client)
+    app.extensions["keys"] = parts.keys
+    app.extensions["rates"] = Rates(client, settings.requests_per_minute)
+    if settings.bootstrap_key:
+        parts.keys.create_first(DEFAULT_TENANT, settings.bootstrap_key.get_secret_value())
+    for routes in (views, streaming, chat, listing, events, uploads, admin, health):
+        app.register_blueprint(routes.bp)
+    auth.init_app(app)
+    rates.init_app(app)
+    problems.init_app(app)
+
+    def heard(job_id: str, word: str, owner: str) -> None:
+        parts.waiting.heard(job_id, word, owner)
+        parts.following.heard(job_id, word, owner)
+
+    changes = Changes(client, heard)
+    sweeping = sweeper(client, parts.ledger, parts.hints, settings)
+    for thread in (changes, parts.following, sweeping):
+        thread.start()
+    running = app.extensions["running"] = ExitStack()
+    for part in (client, parts.hints, parts.pictures.door, sweeping, parts.following, changes):
+        running.callback(part.close)
+    atexit.register(running.close)
+    return app
+
+
+def _services(settings: Settings, client: redis.Redis) -> views.Services:
+    durability = inspect(client, settings.durability).durability
+    scripts = Scripts(
+        client,
+        durability=durability,
+        replicas=settings.durable_replicas,
+        durability_timeout=settings.durability_timeout_ms,
+    )
     door = ImageDoor(
         processes=settings.image_processes,
         timeout_s=settings.image_timeout_s,
         max_pixels=settings.max_image_pixels,
     )
-    keys = app.extensions["keys"] = Keys(client)
-    if settings.bootstrap_key:
-        keys.create_first(DEFAULT_TENANT, settings.bootstrap_key.get_secret_value())
-    app.extensions["services"] = views.Services(
-        settings,
-        ledger,
-        ImageStore(client),
-        door,
-        hints,
-        waiting,
-        Listing(client),
-        Feed(client),
-        pieces,
-        following,
-        connections,
+    connections = Connections(settings.connections, settings.tenant_connections)
+    pieces = Pieces(client)
+    uploaded = Uploads(client, scripts, settings.upload_retention_s * 1000)
+    return views.Services(
+        settings=settings,
+        ledger=Ledger(client, Limits.from_settings(settings), durability=durability),
+        pictures=Pictures(door, ImageStore(client), uploaded),
+        hints=Hints(celery_app(settings.required_redis_url), client),
+        waiting=Waiting(connections),
+        listing=Listing(client),
+        feed=Feed(client),
+        keys=Keys(client),
+        tenants=Tenants(client),
+        pieces=pieces,
+        following=Following(pieces),
+        connections=connections,
     )
-    for routes in (views, streaming, chat, listing, events, health):
-        app.register_blueprint(routes.bp)
-    problems.init_app(app)
-
-    def heard(job_id: str, word: str, owner: str) -> None:
-        waiting.heard(job_id, word, owner)
-        following.heard(job_id, word, owner)
-
-    changes = Changes(client, heard)
-    sweeping = sweeper(client, ledger, hints, settings)
-    for thread in (changes, following, sweeping):
-        thread.start()
-    running = app.extensions["running"] = ExitStack()
-    for part in (client, hints, door, sweeping, following, changes):
-        running.callback(part.close)
-    atexit.register(running.close)
-    return app

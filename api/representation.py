@@ -51,6 +51,7 @@ def represent(job: Job, position: int | None) -> dict[str, Any]:
         ],
         "usage": job.usage,
         "timing": job.timing,
+        "previous_job_id": job.previous,
         "deduplicated_from": job.deduplicated_from,
         "group": job.group,
         "metadata": job.metadata,

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 
 from flask import Request
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -21,11 +22,10 @@ from pydantic import (
 from pydantic_core import PydanticCustomError, from_json
 from werkzeug.exceptions import RequestEntityTooLarge
 
+from jobs.durations import milliseconds
 from jobs.errors import InvalidRequest, MalformedRequest, UnsupportedMediaType
 
 MAX_METADATA_BYTES = 16_384
-_DEADLINE = re.compile(r"([1-9][0-9]{0,8})(ms|s|m|h)")
-_UNITS_MS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000}
 _DATA_URI = re.compile(r"data:image/[a-z0-9.+-]{1,40};base64,", re.IGNORECASE)
 
 _CODES = {
@@ -40,7 +40,20 @@ _CODES = {
 
 Text = Annotated[str, StringConstraints(min_length=1, pattern=r"^[^\x00]*[^\x00\s][^\x00]*$")]
 StopText = Annotated[str, StringConstraints(min_length=1, max_length=64)]
+ImageId = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+
+
+def _is_duration(text: str) -> str:
+    try:
+        milliseconds(text)
+    except ValueError:
+        told = "a duration such as 500ms, 30s, 5m, 2h or 7d"
+        raise PydanticCustomError("duration", told) from None
+    return text
+
+
+Duration = Annotated[str, AfterValidator(_is_duration)]
 
 
 class Fields(BaseModel):
@@ -49,21 +62,40 @@ class Fields(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+def _one_of(name: str, given: object, upload: str | None) -> None:
+    if given is None and upload is None:
+        raise PydanticCustomError("missing", "send {name}, or an uploaded id", {"name": name})
+    if given is not None and upload is not None:
+        raise PydanticCustomError("conflicting_fields", "send either {name} or id", {"name": name})
+
+
 F = TypeVar("F", bound=Fields)
 
 
 class ImageInput(Fields):
-    """A picture of a request: base64 data, or bytes that came as a form part."""
+    """A picture of a request: base64 data, bytes that came as a form part, or an upload's id."""
 
-    data: str | bytes
+    data: str | bytes | None = None
+    id: ImageId | None = None
     detail: Literal["auto", "high"] = "auto"
+
+    @model_validator(mode="after")
+    def _is_one_thing(self) -> Self:
+        _one_of("data", self.data, self.id)
+        return self
 
 
 class ImageUrl(Fields):
-    """Where a content part's picture is: a data URI."""
+    """Where a content part's picture is: a data URI, or an upload."""
 
-    url: str
+    url: str | None = None
+    id: ImageId | None = None
     detail: Literal["auto", "low", "high"] = "auto"
+
+    @model_validator(mode="after")
+    def _is_one_thing(self) -> Self:
+        _one_of("url", self.url, self.id)
+        return self
 
 
 class TextPart(Fields):
@@ -96,6 +128,7 @@ class CreateJob(Fields):
     question: Text | None = None
     images: list[ImageInput] = []
     messages: list[Message] | None = None
+    previous_job_id: Name | None = None
     model: Name | None = None
     max_new_tokens: int = Field(default=256, ge=1)
     temperature: float = Field(default=0.0, ge=0, le=2, allow_inf_nan=False)
@@ -104,7 +137,7 @@ class CreateJob(Fields):
     seed: int | None = Field(default=None, ge=0, le=2**32 - 1)
     stop: list[StopText] = Field(default=[], max_length=4)
     priority: Literal["high", "normal", "low"] = "normal"
-    deadline: str | None = None
+    deadline: Duration | None = None
     group: Name | None = None
     supersede: bool = False
     metadata: dict[str, Any] = {}
@@ -128,35 +161,26 @@ class CreateJob(Fields):
             raise PydanticCustomError("too_long", f"at most {MAX_METADATA_BYTES} bytes as JSON")
         return value
 
-    @field_validator("deadline")
-    @classmethod
-    def _deadline_is_a_duration(cls, value: str | None) -> str | None:
-        if value is not None and not _DEADLINE.fullmatch(value):
-            raise PydanticCustomError("duration", "a duration such as 500ms, 30s, 5m or 2h")
-        return value
-
     @model_validator(mode="after")
     def _asks_something(self) -> Self:
         if self.messages is not None:
-            if self.question is not None or self.images:
-                raise PydanticCustomError(
-                    "conflicting_fields", "send either messages, or question and images"
-                )
+            if self.question is not None or self.images or self.previous_job_id is not None:
+                told = "send either messages, or question, images and previous_job_id"
+                raise PydanticCustomError("conflicting_fields", told)
             if not self.messages or self.messages[-1].role != "user":
                 raise PydanticCustomError("question_missing", "the last message must be a user's")
         elif self.question is None:
             raise PydanticCustomError("question_missing", "send a question, or messages")
         if self.supersede and self.group is None:
             raise PydanticCustomError("missing", "supersede needs a group")
-        if not self.sources:
+        if not self.sources and self.previous_job_id is None:
             raise PydanticCustomError("image_missing", "send at least one picture in images")
         return self
 
     @property
     def deadline_ms(self) -> int | None:
         """The deadline in milliseconds from acceptance."""
-        found = _DEADLINE.fullmatch(self.deadline or "")
-        return int(found[1]) * _UNITS_MS[found[2]] if found else None
+        return milliseconds(self.deadline) if self.deadline else None
 
     @property
     def sources(self) -> list[ImageInput]:
@@ -166,7 +190,8 @@ class CreateJob(Fields):
         parts = [p for m in self.messages if isinstance(m.content, list) for p in m.content]
         shown = [part.image_url for part in parts if isinstance(part, ImagePart)]
         return [
-            ImageInput(data=s.url, detail="high" if s.detail == "high" else "auto") for s in shown
+            ImageInput(data=s.url, id=s.id, detail="high" if s.detail == "high" else "auto")
+            for s in shown
         ]
 
 

@@ -9,23 +9,25 @@ from typing import Any
 
 from flask import Blueprint, Response, current_app, jsonify, request
 
-from api.auth import tenant
+from api.auth import require, tenant
 from api.connections import Connections
+from api.follow_ups import answered, asked_on
 from api.following import Following
-from api.images import ImageDoor
+from api.pictures import Pictures
 from api.representation import represent
-from api.validation import CreateJob, Message, TextPart, image_bytes, read_create_job
+from api.validation import CreateJob, Message, TextPart, read_create_job
 from api.waiting import Waiting
 from jobs.errors import InvalidRequest, NotFound
 from jobs.feed import Feed
 from jobs.hints import Hints
-from jobs.image_store import ImageStore
 from jobs.job import Draft, Job, Priority, Status
+from jobs.keys import Keys, Scope
 from jobs.ledger import Ledger
 from jobs.listing import Listing
 from jobs.pieces import Pieces
 from jobs.request import Conversation, ImagePart, Parameters, Turn
 from jobs.settings import Settings
+from jobs.tenants import Tenants
 
 bp = Blueprint("v1", __name__, url_prefix="/v1")
 
@@ -36,12 +38,13 @@ class Services:
 
     settings: Settings
     ledger: Ledger
-    images: ImageStore
-    door: ImageDoor
+    pictures: Pictures
     hints: Hints
     waiting: Waiting
     listing: Listing
     feed: Feed
+    keys: Keys
+    tenants: Tenants
     pieces: Pieces
     following: Following
     connections: Connections
@@ -102,7 +105,6 @@ def erase_job(job_id: str) -> Response:
 @bp.get("/models")
 def list_models() -> Response:
     """List the models that have live workers, in OpenAI's shape."""
-    tenant()
     ledger = services().ledger
     names = sorted(name for name in ledger.models() if ledger.workers(name))
     return jsonify({"object": "list", "data": [_model(name) for name in names]})
@@ -111,7 +113,6 @@ def list_models() -> Response:
 @bp.get("/models/<path:name>")
 def get_model(name: str) -> Response:
     """Show a model that has live workers, in OpenAI's shape."""
-    tenant()
     if not services().ledger.workers(name):
         raise NotFound("no worker serves this model", code="model_not_found", param="model")
     return jsonify(_model(name))
@@ -156,31 +157,23 @@ def _shown(job: Job) -> Response:
 
 
 def _draft(owner: str, body: CreateJob) -> Draft:
-    """Return the job that a body asks for, its pictures decoded and then stored.
-
-    Pictures are stored only when all of them are good, so that a refused request leaves nothing.
-    """
+    """Return the job that a body asks for, its pictures stored."""
     settings = services().settings
-    _check_limits(body, settings)
+    previous = _previous(owner, body)
+    _check_limits(body, settings, len(previous.conversation.images) if previous else 0)
     idempotency_key = _idempotency_key()
-    model = body.model or settings.served_model
+    model = body.model or (previous.model if previous else settings.served_model)
     if model != settings.served_model and model not in services().ledger.models():
         raise InvalidRequest(
             "no worker serves this model; GET /v1/models lists those that are served",
             code="model_not_found",
             param="model",
         )
-    pictures = [services().door.canonical(image_bytes(source.data)) for source in body.sources]
-    for picture in pictures:
-        services().images.put(owner, picture.digest, picture.data)
-    shown = [
-        ImagePart(p.digest, p.width, p.height, source.detail)
-        for p, source in zip(pictures, body.sources, strict=True)
-    ]
+    conversation = _conversation(body, services().pictures.shown(owner, body.sources))
     draft = Draft(
         tenant=owner,
         model=model,
-        conversation=_conversation(body, shown),
+        conversation=asked_on(previous, conversation) if previous else conversation,
         parameters=_parameters(body),
         priority=Priority(body.priority),
         deadline_ms=body.deadline_ms,
@@ -188,6 +181,7 @@ def _draft(owner: str, body: CreateJob) -> Draft:
         supersede=body.supersede,
         metadata=body.metadata,
         idempotency_key=idempotency_key,
+        previous=body.previous_job_id,
         cache=body.cache,
         revision=settings.model_revision,
     )
@@ -195,6 +189,13 @@ def _draft(owner: str, body: CreateJob) -> Draft:
     fixed += ("" if draft.cache else "uncached|") + ("supersede|" if draft.supersede else "")
     fingerprint = hashlib.sha256((fixed + draft.request_json()).encode()).hexdigest()
     return Draft(**{**vars(draft), "fingerprint": fingerprint})
+
+
+def _previous(owner: str, body: CreateJob) -> Job | None:
+    if body.previous_job_id is None:
+        return None
+    require(Scope.READ)  # an answer can be read out of what is said about it
+    return answered(services().ledger, owner, body.previous_job_id)
 
 
 def _parameters(body: CreateJob) -> Parameters:
@@ -224,10 +225,10 @@ def _conversation(body: CreateJob, pictures: list[ImagePart]) -> Conversation:
     return Conversation(tuple(turn(message) for message in body.messages))
 
 
-def _check_limits(body: CreateJob, settings: Settings) -> None:
-    if len(body.sources) > settings.max_images:
+def _check_limits(body: CreateJob, settings: Settings, earlier_pictures: int) -> None:
+    if len(body.sources) + earlier_pictures > settings.max_images:
         raise InvalidRequest(
-            f"a job may carry {settings.max_images} pictures; send fewer",
+            f"a job may carry {settings.max_images} pictures, earlier ones included; send fewer",
             code="too_many_images",
             param="images",
         )

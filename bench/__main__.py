@@ -77,6 +77,26 @@ def queue(most: int, repeats: int, quick: bool) -> None:
 
 
 @main.command()
+@click.option("--callers", default=5_000, show_default=True, help="Jobs, each with a caller.")
+@click.option("--seconds", default=45.0, show_default=True, help="Time for each shape.")
+@click.option("--rate", default=50.0, show_default=True, help="Jobs that end a second.")
+@click.option("--quick", is_flag=True, help="50 callers for 8 seconds; keeps nothing.")
+def polls(callers: int, seconds: float, rate: float, quick: bool) -> None:
+    """Measure what polling, waiting and the event feed cost one API process.
+
+    Example: python -m bench polls --callers 1000
+    """
+    from bench.polling import measure
+    from bench.polling_report import results
+
+    if quick:
+        callers, seconds = 50, 8.0
+    found = measure(callers, seconds, rate)
+    command = f"python -m bench polls --callers {callers} --seconds {seconds:g} --rate {rate:g}"
+    _keep(results(command, seconds, rate, found), not quick)
+
+
+@main.command()
 @click.option("--shape", default="mistral-7b", show_default=True, help="tiny, small, mistral-7b.")
 @click.option("--device", default="cuda", show_default=True, help="cuda, cuda:N or cpu.")
 @click.option("--dtypes", default="bfloat16,fp8", show_default=True, help="Also: float32.")

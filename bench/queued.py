@@ -128,7 +128,7 @@ class Bench:
         """Have so many jobs queued."""
         with self._unsynced():
             self._in_memory.submit(next(self._drafts))  # which brings the script
-            bulk = InBulk(self._client, _canned())
+            bulk = InBulk(self._client, canned_reply())
             ledger = Ledger(bulk, _LIMITS, durability="memory")
             for draft in islice(self._drafts, queued - self._queued - 1):
                 ledger.submit(draft)
@@ -255,7 +255,7 @@ def drafts() -> Iterator[Draft]:
         yield Draft(tenant, MODEL, asked, id=f"job_{next(numbers):032x}")
 
 
-def _canned() -> list[Any]:
+def canned_reply() -> list[Any]:
     """The reply to a submit, as far as the ledger reads it."""
     record = {
         "request": next(drafts()).request_json(),

@@ -64,6 +64,14 @@ class Unauthorized(JobsError):
     title = "No valid API key"
 
 
+class Forbidden(JobsError):
+    """Raised when a key has not the scope that a request needs."""
+
+    code = "insufficient_scope"
+    status = 403
+    title = "This key may not do that"
+
+
 class NotFound(JobsError):
     """Raised when a thing does not exist, or belongs to another tenant."""
 
@@ -72,12 +80,28 @@ class NotFound(JobsError):
     title = "Not found"
 
 
+class PreviousJobOpen(JobsError):
+    """Raised when a job is asked on from before it has ended."""
+
+    code = "previous_job_open"
+    status = 409
+    title = "The job before is not answered yet"
+
+
 class IdempotencyMismatch(JobsError):
     """Raised when an idempotency key comes back with another body."""
 
     code = "idempotency_mismatch"
     status = 422
     title = "This idempotency key was used with another request"
+
+
+class RateLimited(JobsError):
+    """Raised when a tenant has sent as many requests as it may for now."""
+
+    code = "rate_limited"
+    status = 429
+    title = "Too many requests"
 
 
 class TenantQueueFull(JobsError):

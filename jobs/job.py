@@ -74,6 +74,8 @@ class Draft:
     idempotency_key: str | None = None
     fingerprint: str = ""
     """Digest of the request body: tells a repeated request from another under the same key."""
+    previous: str | None = None
+    """The job whose conversation this one goes on with."""
     cache: bool = True
     """Whether another job's work may answer this one, and this one's others."""
     revision: str = ""
@@ -93,15 +95,14 @@ class Draft:
 
     def request_json(self) -> str:
         """Return what never changes of a job, as one JSON text."""
-        return json.dumps(
-            {
-                "conversation": self.conversation.to_data(),
-                "parameters": self.parameters.to_data(),
-                "metadata": dict(self.metadata),
-            },
-            ensure_ascii=False,
-            separators=(",", ":"),
-        )
+        request: dict[str, Any] = {
+            "conversation": self.conversation.to_data(),
+            "parameters": self.parameters.to_data(),
+            "metadata": dict(self.metadata),
+        }
+        if self.previous:
+            request["previous"] = self.previous
+        return json.dumps(request, ensure_ascii=False, separators=(",", ":"))
 
 
 @dataclass(frozen=True)
@@ -146,6 +147,8 @@ class Job:
     receipt: Mapping[str, Any] | None
     deduplicated_from: str | None
     """The job whose work answers this one."""
+    previous: str | None
+    """The job whose conversation this one goes on with."""
     version: int
 
     @classmethod
@@ -185,6 +188,7 @@ class Job:
             timing=data("timing"),
             receipt=data("receipt"),
             deduplicated_from=record.get("deduplicated_from") or None,
+            previous=request.get("previous"),
             version=int(record["v"]),
         )
 

@@ -1,4 +1,4 @@
-"""API keys: whom a secret belongs to. The store holds only digests of them."""
+"""API keys: whom a secret belongs to, and what it may do. The store holds only digests of them."""
 
 from __future__ import annotations
 
@@ -7,45 +7,82 @@ import hmac
 import re
 import secrets
 import time
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 
 import redis
 
 from jobs.errors import ConfigurationError, NotFound, Unauthorized
-from jobs.scripts import PREFIX
+from jobs.records import decoded
+from jobs.scripts import PREFIX, Scripts
 from jobs.store import told_plainly
+from jobs.tenants import named
 
 _FORM = re.compile(r"lj_([a-z0-9]{8,32})_([A-Za-z0-9]{32,128})")
 DEFAULT_TENANT = "default"
 _INDEX = f"{PREFIX}keys"
-TENANT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+LONGEST_S = 3_650 * 86_400
+"""The longest time, in seconds, that a key or a rotation may be given."""
+
+
+class Scope(StrEnum):
+    """What a key may do; none of them implies another."""
+
+    SUBMIT = "submit"
+    """Send, stop and erase the tenant's jobs and pictures."""
+    READ = "read"
+    """See the tenant's jobs, answers and events."""
+    ADMIN = "admin"
+    """Make and end the keys of all tenants, and set their limits."""
+
+
+DEFAULT_SCOPES = frozenset({Scope.SUBMIT, Scope.READ})
+"""Of a key that is made with none named, and of those made before there were scopes."""
 
 
 @dataclass(frozen=True)
 class Key:
-    """A key without its secret; ``created`` in seconds since the epoch."""
+    """A key without its secret; times in seconds since the epoch.
+
+    ``ending`` is the secret's last four characters, where they are known. After a rotation the
+    secret before works until ``previous_until``.
+    """
 
     id: str
     tenant: str
     created: int
+    scopes: frozenset[Scope]
+    expires: int | None
+    ending: str | None
+    previous_ending: str | None
+    previous_until: int | None
 
 
 class Keys:
-    """The API keys of all tenants."""
+    """The API keys of all tenants; ``clock`` returns seconds since the epoch.
 
-    def __init__(self, client: redis.Redis) -> None:
+    Every method raises StoreUnavailable where the store cannot be used.
+    """
+
+    def __init__(self, client: redis.Redis, clock: Callable[[], float] = time.time) -> None:
         self._client = client
+        self._clock = clock
+        self._run = Scripts(client).run
 
-    def create(self, tenant: str, secret: str | None = None) -> str:
+    def create(
+        self,
+        tenant: str,
+        secret: str | None = None,
+        *,
+        scopes: Iterable[Scope] = DEFAULT_SCOPES,
+        expires_in_s: int | None = None,
+    ) -> str:
         """Make a key for a tenant and return it, the only time that it can be seen.
 
         ``secret`` sets the key (``lj_<id>_<secret>``) instead of drawing one.
-        Raises ConfigurationError where its form, or the tenant's name, is another.
+        Raises ConfigurationError where its form, the tenant's name or its life cannot be.
         """
-        if not TENANT_NAME.fullmatch(tenant):
-            raise ConfigurationError(
-                "a tenant's name is up to 64 letters, digits, '.', '_' and '-'", param="tenant"
-            )
         key = secret or f"lj_{secrets.token_hex(6)}_{secrets.token_hex(24)}"
         form = _FORM.fullmatch(key)
         if not form:
@@ -53,11 +90,18 @@ class Keys:
                 "a key has the form lj_<8 to 32 small letters and digits>_"
                 "<32 to 128 letters and digits>"
             )
+        fields: dict[str, str | int] = {
+            "tenant": named(tenant),
+            "digest": _digest(key),
+            "created": int(self._clock()),
+            "scopes": " ".join(sorted(scopes)),
+            "ending": key[-4:],
+        }
+        if expires_in_s is not None:
+            fields["expires"] = self._in(expires_in_s, at_least=1)
         with told_plainly(), self._client.pipeline() as pipe:
-            pipe.hset(
-                f"{PREFIX}key:{form[1]}",
-                mapping={"tenant": tenant, "digest": _digest(key), "created": int(time.time())},
-            )
+            pipe.delete(f"{PREFIX}key:{form[1]}")
+            pipe.hset(f"{PREFIX}key:{form[1]}", mapping=fields)
             pipe.sadd(_INDEX, form[1])
             pipe.execute()
         return key
@@ -67,32 +111,94 @@ class Keys:
         return None if self.list() else self.create(tenant, secret)
 
     def list(self) -> list[Key]:
-        """Return all keys, oldest first."""
-        with told_plainly():
+        """Return all keys, oldest first, those that have expired included."""
+        with told_plainly(), self._client.pipeline(transaction=False) as pipe:
             ids = [i.decode() for i in self._client.smembers(_INDEX)]
-            found = [self._read(i) for i in ids]
-        return sorted((key for key in found if key), key=lambda key: (key.created, key.id))
+            for key_id in ids:
+                pipe.hgetall(f"{PREFIX}key:{key_id}")
+            found = [
+                self._read(key_id, decoded(fields))
+                for key_id, fields in zip(ids, pipe.execute(), strict=True)
+                if fields
+            ]
+        return sorted(found, key=lambda key: (key.created, key.id))
+
+    def get(self, key_id: str) -> Key:
+        """Return a key by its id; raises NotFound."""
+        with told_plainly():
+            fields = self._client.hgetall(f"{PREFIX}key:{key_id}")
+        if not fields:
+            raise _no_key()
+        return self._read(key_id, decoded(fields))
+
+    def rotate(self, key_id: str, overlap_s: int) -> str:
+        """Give a key a new secret and return it whole, the only time that it can be seen.
+
+        The secret before works for another ``overlap_s`` seconds, the one before that no more.
+        Raises NotFound, ConfigurationError.
+        """
+        key = f"lj_{key_id}_{secrets.token_hex(24)}"
+        if not self._run("rotate", key_id, _digest(key), key[-4:], self._in(overlap_s)):
+            raise _no_key()
+        return key
 
     def revoke(self, key_id: str) -> None:
         """Make a key unknown at once; raises NotFound where it is already."""
         with told_plainly():
             self._client.srem(_INDEX, key_id)
             if not self._client.delete(f"{PREFIX}key:{key_id}"):
-                raise NotFound(f"no key has the id {key_id!r}; see `llava-jobs keys list`")
+                raise _no_key()
 
-    def tenant(self, key: str) -> str:
-        """Return whom a key belongs to; raises Unauthorized where nobody does."""
+    def identify(self, key: str) -> Key:
+        """Return whose a key is and what it may do.
+
+        Raises Unauthorized where it is nobody's, or has expired.
+        """
         form = _FORM.fullmatch(key)
         if form:
             with told_plainly():
-                tenant, digest = self._client.hmget(f"{PREFIX}key:{form[1]}", "tenant", "digest")
-            if tenant and digest and hmac.compare_digest(digest.decode(), _digest(key)):
-                return str(tenant.decode())
+                fields = decoded(self._client.hgetall(f"{PREFIX}key:{form[1]}"))
+            digest, now = _digest(key), self._clock()
+            current = hmac.compare_digest(fields.get("digest", ""), digest)
+            previous = hmac.compare_digest(fields.get("previous_digest", ""), digest)
+            if current or (previous and now < int(fields["previous_until"])):
+                found = self._read(form[1], fields)
+                if found.expires is not None and now >= found.expires:
+                    raise Unauthorized(
+                        "this key has expired; ask whoever runs this for another",
+                        code="expired_api_key",
+                    )
+                return found
         raise Unauthorized("this key is unknown or revoked; `llava-jobs keys create` makes one")
 
-    def _read(self, key_id: str) -> Key | None:
-        tenant, created = self._client.hmget(f"{PREFIX}key:{key_id}", "tenant", "created")
-        return Key(key_id, tenant.decode(), int(created)) if tenant and created else None
+    def _in(self, seconds: int, at_least: int = 0) -> int:
+        if not at_least <= seconds <= LONGEST_S:
+            raise ConfigurationError(f"a key's time is {at_least} s to {LONGEST_S // 86_400} days")
+        return int(self._clock()) + seconds
+
+    def _read(self, key_id: str, fields: Mapping[str, str]) -> Key:
+        previous_until = int(fields.get("previous_until") or 0)
+        rotating = previous_until > self._clock()
+        scopes = fields.get("scopes")
+        return Key(
+            id=key_id,
+            tenant=fields["tenant"],
+            created=int(fields["created"]),
+            scopes=DEFAULT_SCOPES if scopes is None else frozenset(_known(scopes)),
+            expires=int(fields["expires"]) if fields.get("expires") else None,
+            ending=fields.get("ending") or None,
+            previous_ending=(fields.get("previous_ending") or None) if rotating else None,
+            previous_until=previous_until if rotating else None,
+        )
+
+
+def _known(scopes: str) -> list[Scope]:
+    """Return the scopes that a record names; a newer version may know more."""
+    return [scope for scope in Scope if scope in scopes.split()]
+
+
+def _no_key() -> NotFound:
+    return NotFound("no key has this id; `llava-jobs keys list` shows them", code="key_not_found")
 
 
 def _digest(key: str) -> str:

@@ -132,7 +132,8 @@ class Ledger:
             )
         if verdict == "tenant_full":
             raise TenantQueueFull(
-                f"{limits.tenant_queue} of your jobs are waiting; submit again when some are done",
+                f"as many of your jobs as may ({int(reply[1])}) are waiting; "
+                "submit again when some are done",
                 retry_after=10,
             )
         if verdict == "full":

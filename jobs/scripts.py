@@ -19,9 +19,12 @@ PREFIX = "lj:"
 Durability = Literal["waitaof", "always", "memory"]
 
 _RELIEVING = frozenset(
-    {"claim", "finish", "release", "crash", "renew", "cancel", "sweep", "erase", "abandon"}
+    {
+        *("claim", "finish", "release", "crash", "renew", "cancel", "sweep", "erase"),
+        *("abandon", "discard", "spend"),
+    }
 )
-"""What makes room or lets work go on, and so must run where memory is full."""
+"""What makes room, or lets work and its callers go on, and so must run where memory is full."""
 
 
 class Script(NamedTuple):

@@ -125,8 +125,19 @@ class Settings(BaseSettings):
     retention_s: int = Field(
         default=86_400, ge=1, description="how long a finished job and its pictures are kept"
     )
+    upload_retention_s: int = Field(
+        default=86_400,
+        ge=1,
+        description="how long a picture is kept that was sent to be named in later jobs",
+    )
     tenant_queue_limit: int = Field(
         default=100_000, ge=1, description="queued jobs that one tenant may have; above: 429"
+    )
+    requests_per_minute: int = Field(
+        default=60_000,
+        ge=1,
+        le=1_000_000,
+        description="requests to the API that one tenant may send in a minute; above: 429",
     )
     queue_limit: int = Field(
         default=2_000_000, ge=1, description="queued jobs of all tenants together; above: 503"

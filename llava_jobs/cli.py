@@ -4,31 +4,20 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from datetime import UTC, datetime
+from collections.abc import Callable
 from pathlib import Path
 
 import click
 import httpx
-from pydantic import SecretStr, ValidationError
+from pydantic import SecretStr
 
 from jobs.errors import ConfigurationError, JobsError
-from jobs.keys import Keys
 from jobs.settings import Settings
-from jobs.store import connect
 from llava_jobs.client import ApiError, Client, JobFailed
-from llava_jobs.embedded import EmbeddedStore, running_url
+from llava_jobs.keys import keys
+from llava_jobs.stores import data_dir_option, read_settings
 from llava_jobs.tables import print_table
-
-DATA_DIR = Path(click.get_app_dir("llava-jobs", force_posix=True))
-_data_dir = click.option(
-    "--data-dir",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=DATA_DIR,
-    show_default=True,
-    help="Where the embedded store and the logs are kept.",
-)
+from llava_jobs.tenants import tenants
 
 
 def say(text: str) -> None:
@@ -51,7 +40,7 @@ def cli() -> None:
 @click.option("--port", default=8000, show_default=True, help="Port to listen on.")
 @click.option("--workers", default=1, show_default=True, help="Workers, each with its own model.")
 @click.option("--model", default=None, help="Model to serve: demo, a folder or a hub name.")
-@_data_dir
+@data_dir_option
 def up(host: str, port: int, workers: int, model: str | None, data_dir: Path) -> None:
     """Run store, API and workers until Ctrl-C.
 
@@ -59,7 +48,7 @@ def up(host: str, port: int, workers: int, model: str | None, data_dir: Path) ->
     """
     from llava_jobs.up import Plan, run
 
-    settings = _settings(model)
+    settings = read_settings(model)
     run(Plan(host, port, data_dir, workers, settings), say)
 
 
@@ -105,7 +94,7 @@ def settings(markdown: bool) -> None:
             default = "" if field.default is None else f"`{field.default}`"
             say(f"| `LLAVA_JOBS_{name.upper()}` | {default} | {field.description} |")
         return
-    current = _settings(None)
+    current = read_settings(None)
     rows = [("name", "value", "default", "meaning")]
     for name, field in Settings.model_fields.items():
         value = getattr(current, name)
@@ -113,54 +102,6 @@ def settings(markdown: bool) -> None:
         default = str(field.default)
         rows.append((f"LLAVA_JOBS_{name.upper()}", shown, default, field.description or ""))
     print_table(rows, say)
-
-
-@cli.group()
-def keys() -> None:
-    """Make, list and revoke API keys.
-
-    Example: llava-jobs keys create --tenant acme
-    """
-
-
-@keys.command("create")
-@click.option("--tenant", default="default", show_default=True, help="Whom the key belongs to.")
-@_data_dir
-def create_key(tenant: str, data_dir: Path) -> None:
-    """Make a key and print it, the only time that it can be seen.
-
-    Example: llava-jobs keys create --tenant acme
-    """
-    with _keys(data_dir) as found:
-        say(found.create(tenant))
-
-
-@keys.command("list")
-@_data_dir
-def list_keys(data_dir: Path) -> None:
-    """List keys, without their secrets.
-
-    Example: llava-jobs keys list
-    """
-    with _keys(data_dir) as found:
-        rows: list[tuple[str, ...]] = [("id", "tenant", "created")]
-        for key in found.list():
-            created = datetime.fromtimestamp(key.created, UTC).isoformat().replace("+00:00", "Z")
-            rows.append((key.id, key.tenant, created))
-    print_table(rows, say)
-
-
-@keys.command("revoke")
-@click.argument("key_id")
-@_data_dir
-def revoke_key(key_id: str, data_dir: Path) -> None:
-    """Make a key unknown at once. KEY_ID is its middle part, as `keys list` shows it.
-
-    Example: llava-jobs keys revoke 1f2e3d4c5b6a
-    """
-    with _keys(data_dir) as found:
-        found.revoke(key_id)
-    say(f"revoked {key_id}")
 
 
 @cli.command()
@@ -172,6 +113,10 @@ def demo() -> None:
     from llava_jobs.demo import run_demo
 
     run_demo(say)
+
+
+cli.add_command(keys)
+cli.add_command(tenants)
 
 
 def main() -> None:
@@ -190,26 +135,3 @@ def _without_traceback(command: Callable[[], object]) -> None:
         message = f"the API could not be reached: {type(error).__name__}; try again"
     click.echo(f"llava-jobs: {message}", err=True)
     sys.exit(1)
-
-
-def _settings(model: str | None) -> Settings:
-    try:
-        return Settings(model=model) if model else Settings()
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = str(first["loc"][0]).upper()
-        raise ConfigurationError(
-            f"LLAVA_JOBS_{name}: {first['msg']}; `llava-jobs settings` lists what can be set"
-        ) from None
-
-
-@contextmanager
-def _keys(data_dir: Path) -> Iterator[Keys]:
-    """The keys of the store that is set, of the embedded one that runs, or of it at rest."""
-    given = _settings(None).redis_url
-    url = given.get_secret_value() if given else running_url(data_dir)
-    if url:
-        yield Keys(connect(url))
-        return
-    with EmbeddedStore(data_dir) as store:
-        yield Keys(connect(store.url))

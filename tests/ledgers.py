@@ -91,8 +91,10 @@ def statuses(ledger: Ledger, *jobs: Job) -> list[tuple[str, str | None]]:
 
 
 def everything(client: Any) -> dict[bytes, bytes]:
-    """All that the store holds, by key."""
-    return {key: client.dump(key) for key in client.scan_iter(count=1000)}
+    """All that the store holds, by key, but for what tenants have spent of their requests."""
+    spent = f"{PREFIX}rate:".encode()
+    names = [name for name in client.scan_iter(count=1000) if not name.startswith(spent)]
+    return {name: client.dump(name) for name in names}
 
 
 def events(client: Any, tenant: str = "acme") -> list[tuple[str, str, str]]:

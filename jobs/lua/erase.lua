@@ -16,7 +16,7 @@ if not job.finished then
 end
 for digest, shown_by in pairs(forget(job)) do
   if shown_by <= 0 then
-    redis.call('DEL', key('image', job.tenant, digest))
+    drop_picture(job.tenant, digest)
   end
 end
 return 1

@@ -329,6 +329,17 @@ local function use_pictures(job, by)
   return left
 end
 
+-- Lets a picture go that no job shows: at once, or with the last upload that has it.
+local function drop_picture(tenant, digest)
+  local last = redis.call('ZREVRANGE', key('uploads', tenant, digest), 0, 0, 'WITHSCORES')
+  local left = last[2] and last[2] - now or 0
+  if left > 0 then
+    redis.call('PEXPIRE', key('image', tenant, digest), whole(left))
+  else
+    redis.call('DEL', key('image', tenant, digest))
+  end
+end
+
 -- Leaves nothing of a job that has ended. Returns how many jobs still show each of its pictures.
 local function forget(job)
   redis.call('DEL', key('job', job.id))

@@ -2,7 +2,7 @@
 -- ARGV: now, id, tenant, model, class, group, request, due in ms, has deadline, retention ms, version,
 --       idempotency key, fingerprint, tenant limit, total limit, digest of the work or '', repeatable,
 --       supersede, image digests ...
--- Returns {'accepted', record} | {'replayed', record} | {'mismatch'} | {'tenant_full'} | {'full'} | {'image_missing', digest}
+-- Returns {'accepted', record} | {'replayed', record} | {'mismatch'} | {'tenant_full', limit} | {'full'} | {'image_missing', digest}
 
 -- One script ends all who follow a job, some tens of milliseconds for so many; the next one after
 -- them is run for itself, and is the one that later ones follow.
@@ -28,14 +28,18 @@ end
 if redis.call('EXISTS', key('full')) == 1 then
   return { 'full' }
 end
-if tonumber(redis.call('HGET', key('queued-by-tenant'), tenant) or 0) >= tonumber(ARGV[14]) then
-  return { 'tenant_full' }
+-- A tenant's own limits come before the installation's.
+local own = redis.call('HMGET', key('limits', tenant), 'queued_jobs', 'retention_s')
+local most_queued = own[1] or ARGV[14]
+local retention = own[2] and own[2] * 1000 or tonumber(ARGV[10])
+if tonumber(redis.call('HGET', key('queued-by-tenant'), tenant) or 0) >= tonumber(most_queued) then
+  return { 'tenant_full', most_queued }
 end
 if tonumber(redis.call('HGET', key('queued-total'), 'jobs') or 0) >= tonumber(ARGV[15]) then
   return { 'full' }
 end
 
-local due, retention = now + ARGV[8], tonumber(ARGV[10])
+local due = now + ARGV[8]
 -- Pictures outlive every job that shows them.
 local pictures = {}
 for i = 19, #ARGV do
@@ -53,7 +57,7 @@ end
 local job = {
   v = ARGV[11], id = id, tenant = tenant, model = model, class = ARGV[5], group = ARGV[6],
   status = 'queued', request = ARGV[7], created = whole(now), due = whole(due), deadline = ARGV[9],
-  retention = ARGV[10], seq = redis.call('INCR', key('seq')), tries = 0, crashes = 0,
+  retention = whole(retention), seq = redis.call('INCR', key('seq')), tries = 0, crashes = 0,
   work = ARGV[16], repeatable = ARGV[17], idempotency = ARGV[12], pictures = table.concat(pictures, ' '),
 }
 if job.group ~= '' and ARGV[18] == '1' then
@@ -72,7 +76,7 @@ if job.group ~= '' then
 end
 if idempotency then
   redis.call('HSET', idempotency, 'job', id, 'fingerprint', ARGV[13])
-  redis.call('PEXPIRE', idempotency, ARGV[10])
+  redis.call('PEXPIRE', idempotency, job.retention)
 end
 announce(job, 'queued')
 

@@ -46,6 +46,21 @@ def test_a_second_turn_about_a_picture_is_answered_from_what_is_cached(
     assert job["usage"]["cached_tokens"] > 100
 
 
+def test_a_picture_sent_once_is_asked_about_and_asked_on(answering: Installation) -> None:
+    first, second = [e for e in TRUTHS if e["picture"] == TRUTHS[0]["picture"]][:2]
+    picture = (PICTURES / first["picture"]).read_bytes()
+    with caller(answering.url, answering.key) as http:
+        sent = http.post("/v1/images", files={"image": picture}).json()["id"]
+        asked = {"question": first["question"], "images": [{"id": sent}], "cache": False}
+        held = {"Prefer": "wait=60"}
+        job = http.post("/v1/jobs", json=asked, headers=held).json()
+        assert job["answer"]["text"] == first["answer"]
+        on = {"question": second["question"], "previous_job_id": job["id"]}
+        job = http.post("/v1/jobs", json=on, headers=held).json()
+    assert job["answer"]["text"] == second["answer"]
+    assert job["usage"]["cached_tokens"] > 100
+
+
 def test_the_command_asks_and_prints_the_answer(answering: Installation) -> None:
     example = TRUTHS[0]
     picture = str(PICTURES / example["picture"])

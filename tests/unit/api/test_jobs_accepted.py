@@ -67,13 +67,6 @@ def test_a_deadline_that_the_queue_cannot_meet_is_refused_at_once(api: Caller) -
     assert api.create(deadline="1ms").status_code == 422
 
 
-@pytest.mark.xfail(strict=True, reason="not built yet: RateLimit headers")
-def test_an_answer_tells_the_tenants_share(api: Caller) -> None:
-    response = api.create()
-    assert response.headers["RateLimit-Policy"]
-    assert response.headers["RateLimit"]
-
-
 def test_a_finished_job_has_its_answer_and_all_times(api: Caller, books: Ledger) -> None:
     job_id = api.submit()
     answer = {"text": "错误 E42", "finish_reason": "stop"}

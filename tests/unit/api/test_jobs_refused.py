@@ -76,11 +76,15 @@ BODIES: dict[str, tuple[dict[str, Any], Refusal]] = {
     "no images": ({"images": ...}, (422, "image_missing", None)),
     "empty images": ({"images": []}, (422, "image_missing", None)),
     "images no list": ({"images": {"data": DATA_URI}}, (422, "invalid_field", "images")),
-    "image without data": ({"images": [{}]}, (422, "missing_field", "images.0.data")),
+    "image without data": ({"images": [{}]}, (422, "missing_field", "images.0")),
     "nine images": ({"images": [{"data": DATA_URI}] * 9}, (422, "too_many_images", "images")),
     "image by URL": (
         {"images": [{"data": "https://example.org/a.png"}]},
         (422, "image_url_off", "images"),
+    ),
+    "no job before": (
+        {"previous_job_id": "job_1"},
+        (422, "previous_job_not_found", "previous_job_id"),
     ),
     "unknown field": ({"questoin": "x"}, (422, "unknown_field", "questoin")),
     "unknown field of an image": (

@@ -1,4 +1,4 @@
-"""API keys: their form, whom they belong to, and that the store never has one."""
+"""API keys: their form, whose they are, what they may do, and that the store never has one."""
 
 import re
 from typing import Any
@@ -6,13 +6,22 @@ from typing import Any
 import pytest
 
 from jobs.errors import ConfigurationError, NotFound, Unauthorized
-from jobs.keys import Keys
+from jobs.keys import DEFAULT_SCOPES, LONGEST_S, Keys, Scope
+from jobs.scripts import PREFIX
+from tests.ledgers import Clock
+
+DAY = 86_400
 
 
 @pytest.fixture
-def keys(client: Any) -> Keys:
-    """The keys of an empty store."""
-    return Keys(client)
+def keys(client: Any, clock: Clock) -> Keys:
+    """The keys of an empty store, by the test's clock."""
+    return Keys(client, lambda: clock.now / 1000)
+
+
+def id_of(key: str) -> str:
+    """A key's middle part."""
+    return key.split("_")[1]
 
 
 def test_a_key_is_prefix_id_and_secret(keys: Keys) -> None:
@@ -21,7 +30,7 @@ def test_a_key_is_prefix_id_and_secret(keys: Keys) -> None:
 
 def test_a_key_belongs_to_its_tenant(keys: Keys) -> None:
     mine, theirs = keys.create("acme"), keys.create("other")
-    assert (keys.tenant(mine), keys.tenant(theirs)) == ("acme", "other")
+    assert (keys.identify(mine).tenant, keys.identify(theirs).tenant) == ("acme", "other")
 
 
 @pytest.mark.parametrize(
@@ -43,7 +52,7 @@ def test_a_key_belongs_to_its_tenant(keys: Keys) -> None:
 def test_what_is_not_the_key_to_the_letter_is_nobodys(keys: Keys, change: Any) -> None:
     key = keys.create("acme")
     with pytest.raises(Unauthorized) as refused:
-        keys.tenant(change(key))
+        keys.identify(change(key))
     assert (refused.value.status, refused.value.code) == (401, "invalid_api_key")
     assert key not in refused.value.message
 
@@ -69,8 +78,8 @@ def test_a_revoked_key_is_nobodys_at_once(keys: Keys) -> None:
     key, other = keys.create("acme"), keys.create("acme")
     keys.revoke(key.split("_")[1])
     with pytest.raises(Unauthorized):
-        keys.tenant(key)
-    assert keys.tenant(other) == "acme"
+        keys.identify(key)
+    assert keys.identify(other).tenant == "acme"
     assert [k.id for k in keys.list()] == [other.split("_")[1]]
 
 
@@ -82,7 +91,7 @@ def test_a_key_that_is_not_there_cannot_be_revoked(keys: Keys) -> None:
 def test_a_key_can_be_set_in_place_of_one_drawn(keys: Keys) -> None:
     secret = "lj_bootstrap_" + "S3cret" * 6
     assert keys.create("acme", secret) == secret
-    assert keys.tenant(secret) == "acme"
+    assert keys.identify(secret).tenant == "acme"
 
 
 @pytest.mark.parametrize("secret", ["short", "lj_x_" + "a" * 40, "lj_bootstrap_short", " "])
@@ -96,3 +105,110 @@ def test_a_key_of_another_form_is_refused_with_the_form(keys: Keys, secret: str)
 def test_a_tenants_name_that_could_not_be_told_apart_is_refused(keys: Keys, tenant: str) -> None:
     with pytest.raises(ConfigurationError, match="name"):
         keys.create(tenant)
+
+
+def test_a_key_may_submit_and_read_unless_told_otherwise(keys: Keys) -> None:
+    assert keys.identify(keys.create("acme")).scopes == {Scope.SUBMIT, Scope.READ}
+    for scope in Scope:
+        assert keys.identify(keys.create("acme", scopes=[scope])).scopes == {scope}
+
+
+def test_a_key_of_before_scopes_submits_and_reads(keys: Keys, client: Any) -> None:
+    key = keys.create("acme")
+    client.hdel(f"{PREFIX}key:{id_of(key)}", "scopes", "ending")
+    found = keys.identify(key)
+    assert (found.scopes, found.ending, found.expires) == (DEFAULT_SCOPES, None, None)
+
+
+def test_a_scope_that_only_a_newer_version_knows_is_left_alone(keys: Keys, client: Any) -> None:
+    key = keys.create("acme", scopes=[Scope.READ])
+    client.hset(f"{PREFIX}key:{id_of(key)}", "scopes", "fly read")
+    assert keys.identify(key).scopes == {Scope.READ}
+
+
+def test_a_key_works_until_it_expires(keys: Keys, clock: Clock) -> None:
+    key = keys.create("acme", expires_in_s=DAY)
+    clock.forward((DAY - 1) * 1000)
+    assert keys.identify(key).tenant == "acme"
+    clock.forward(1000)
+    with pytest.raises(Unauthorized) as refused:
+        keys.identify(key)
+    assert refused.value.code == "expired_api_key"
+    assert [k.id for k in keys.list()] == [id_of(key)], "who runs this can see why"
+
+
+def test_only_whoever_has_the_secret_is_told_that_a_key_has_expired(
+    keys: Keys, clock: Clock
+) -> None:
+    key = keys.create("acme", expires_in_s=1)
+    clock.forward(1000)
+    with pytest.raises(Unauthorized) as refused:
+        keys.identify(f"lj_{id_of(key)}_" + "0" * 48)
+    assert refused.value.code == "invalid_api_key"
+
+
+@pytest.mark.parametrize("seconds", [-1, LONGEST_S + 1])
+def test_a_key_cannot_be_given_any_time_at_all(keys: Keys, seconds: int) -> None:
+    with pytest.raises(ConfigurationError, match="days"):
+        keys.create("acme", expires_in_s=seconds)
+    with pytest.raises(ConfigurationError, match="days"):
+        keys.create("acme", expires_in_s=0)
+    with pytest.raises(ConfigurationError, match="days"):
+        keys.rotate(id_of(keys.create("acme")), seconds)
+
+
+def test_after_a_rotation_both_secrets_work_for_a_while(keys: Keys, clock: Clock) -> None:
+    old = keys.create("acme", scopes=[Scope.READ])
+    new = keys.rotate(id_of(old), DAY)
+    assert id_of(new) == id_of(old)
+    assert new != old
+    assert keys.identify(new) == keys.identify(old)
+    [listed] = keys.list()
+    assert (listed.ending, listed.previous_ending) == (new[-4:], old[-4:])
+    assert listed.previous_until == clock.now // 1000 + DAY
+
+    clock.forward(DAY * 1000)
+    with pytest.raises(Unauthorized):
+        keys.identify(old)
+    [listed] = keys.list()
+    assert (listed.ending, listed.previous_ending, listed.previous_until) == (new[-4:], None, None)
+    assert keys.identify(new).scopes == {Scope.READ}
+
+
+def test_a_rotation_may_end_the_secret_before_at_once(keys: Keys) -> None:
+    old = keys.create("acme")
+    new = keys.rotate(id_of(old), 0)
+    with pytest.raises(Unauthorized):
+        keys.identify(old)
+    assert keys.identify(new).tenant == "acme"
+
+
+def test_of_three_secrets_the_oldest_works_no_more(keys: Keys) -> None:
+    first = keys.create("acme")
+    second = keys.rotate(id_of(first), DAY)
+    third = keys.rotate(id_of(first), DAY)
+    assert keys.identify(second) == keys.identify(third)
+    with pytest.raises(Unauthorized):
+        keys.identify(first)
+
+
+def test_a_key_that_is_not_there_can_be_neither_rotated_nor_shown(keys: Keys, client: Any) -> None:
+    with pytest.raises(NotFound):
+        keys.rotate("nothere", DAY)
+    with pytest.raises(NotFound):
+        keys.get("nothere")
+    assert client.dbsize() == 0
+
+
+def test_a_revoked_key_has_no_secret_left(keys: Keys) -> None:
+    old = keys.create("acme")
+    new = keys.rotate(id_of(old), DAY)
+    keys.revoke(id_of(old))
+    for key in (old, new):
+        with pytest.raises(Unauthorized):
+            keys.identify(key)
+
+
+def test_a_rotated_key_is_not_in_the_store_either(keys: Keys, client: Any) -> None:
+    key = keys.rotate(id_of(keys.create("acme")), DAY)
+    assert key.split("_")[2] not in repr(client.hgetall(f"{PREFIX}key:{id_of(key)}"))

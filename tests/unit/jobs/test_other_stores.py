@@ -16,6 +16,7 @@ from jobs.errors import ConfigurationError, LedgerFull, StoreUnavailable
 from jobs.hints import Hints, celery_app
 from jobs.ledger import Ledger, Limits
 from jobs.memory import Memory
+from jobs.rates import Rates
 from jobs.sentinels import Sentinels
 from jobs.store import connect, inspect
 from tests.eventually import eventually
@@ -86,6 +87,7 @@ def test_at_its_memory_limit_it_accepts_nothing_and_work_goes_on(admin: Any) -> 
     admin.config_set("maxmemory", 1)
     assert ledger.finish(claimed(ledger), ANSWER)
     assert status_of(ledger, job_id) == ("succeeded", None)
+    assert Rates(admin, 60).spend("acme").left == 59, "its callers can still ask"
 
 
 def test_tls_is_spoken_by_ledger_and_broker_and_a_strange_certificate_is_refused(

@@ -1,15 +1,69 @@
-"""API and worker over a store behind Sentinel, whose leading server dies under load."""
+"""API and worker over a store as operators run it: behind Sentinel, and with the least rights."""
 
+import re
+import signal
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import httpx
+import pytest
 
 from jobs.keys import Keys
 from jobs.store import connect
+from llava_jobs.embedded import EmbeddedStore
 from tests.eventually import eventually
-from tests.installations import CELERY, GUNICORN, Running, caller, environment, free_port, submit
+from tests.installations import (
+    CELERY,
+    GUNICORN,
+    Running,
+    caller,
+    ended,
+    environment,
+    free_port,
+    submit,
+)
 from tests.stores import watched
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "operations.md"
+
+
+@pytest.fixture
+def url_of_role(store: EmbeddedStore, client: Any) -> Iterator[Callable[[str], str]]:
+    """The store's URL for the user of a role, with the rights that docs/operations.md gives it."""
+    rights = dict(re.findall(r"ACL SETUSER (\w+) +on >PASSWORD (.+)", DOCUMENT.read_text()))
+    for role, words in rights.items():
+        client.execute_command("ACL", "SETUSER", role, "on", ">secret", *words.split())
+    yield lambda role: f"redis://{role}:secret@127.0.0.1:{store.port}/0"
+    client.execute_command("ACL", "DELUSER", *rights)
+
+
+def test_api_and_worker_need_no_more_rights_than_documented(
+    url_of_role: Callable[[str], str], client: Any, model_folder: Path, picture: bytes
+) -> None:
+    client.execute_command("ACL", "LOG", "RESET")
+    key = Keys(client).create("acme")
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    common = {"model": str(model_folder), "drain_seconds": "1", "sweep_ms": "100"}
+    api = Running(
+        [*GUNICORN, "-b", f"127.0.0.1:{port}", "api:create_app()"],
+        environment(redis_url=url_of_role("api"), **common),
+    )
+    worker = Running(CELERY, environment(redis_url=url_of_role("worker"), **common))
+    try:
+        eventually(lambda: _is_ready(url), "a worker is ready", 90)
+        with caller(url, key) as http:
+            job_id = submit(http, picture, max_new_tokens="4")["id"]
+            assert ended(http, job_id)["status"] == "succeeded"
+            assert http.delete(f"/v1/jobs/{job_id}").status_code == 204
+        worker.send(signal.SIGTERM)
+        assert worker.status() == 0, worker.text
+    finally:
+        worker.end()
+        api.end()
+    assert client.execute_command("ACL", "LOG") == []
 
 
 def test_every_job_that_was_accepted_ends_though_the_leading_server_dies(

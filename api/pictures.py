@@ -1,0 +1,57 @@
+"""The pictures of requests: decoded and stored, or found again by the id of an upload."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from api.images import CanonicalImage, ImageDoor
+from api.validation import ImageInput, image_bytes
+from jobs.errors import InvalidRequest
+from jobs.image_store import ImageStore
+from jobs.request import ImagePart
+from jobs.uploads import Upload, Uploads
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Where pictures come in, and where they are kept."""
+
+    door: ImageDoor
+    store: ImageStore
+    uploads: Uploads
+
+    def shown(self, owner: str, sources: list[ImageInput]) -> list[ImagePart]:
+        """Return what a job shows for what its request names; raises InvalidRequest, LedgerFull.
+
+        Pictures are stored only when all of them are good, so that a refused request leaves
+        nothing.
+        """
+        found = [
+            self._upload(owner, source.id)
+            if source.id is not None
+            else self.door.canonical(image_bytes(source.data or ""))
+            for source in sources
+        ]
+        for picture in found:
+            if isinstance(picture, CanonicalImage):
+                self.store.put(owner, picture.digest, picture.data)
+        return [
+            ImagePart(picture.digest, picture.width, picture.height, source.detail)
+            for picture, source in zip(found, sources, strict=True)
+        ]
+
+    def upload(self, owner: str, data: bytes) -> Upload:
+        """Decode and store a picture and give it an id; raises InvalidRequest, LedgerFull."""
+        picture = self.door.canonical(data)
+        self.store.put(owner, picture.digest, picture.data)
+        return self.uploads.add(owner, picture.digest, picture.width, picture.height)
+
+    def _upload(self, owner: str, upload_id: str) -> Upload:
+        upload = self.uploads.get(owner, upload_id)
+        if upload is None:
+            raise InvalidRequest(
+                "no picture of yours has this id, or it is no longer kept; upload it again",
+                code="image_not_found",
+                param="images",
+            )
+        return upload

@@ -1,0 +1,87 @@
+"""Tenants: what each may do beside the installation's own limits."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import redis
+
+from jobs.errors import ConfigurationError
+from jobs.records import decoded
+from jobs.scripts import PREFIX
+from jobs.store import told_plainly
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+_INDEX = f"{PREFIX}tenants"
+
+
+@dataclass(frozen=True)
+class TenantLimits:
+    """A tenant's limits; None: the installation's. They count from the next request on.
+
+    ``queued_jobs`` 0 keeps a tenant from submitting at all; ``retention_s`` is how long a job
+    accepted from now on is kept once it has ended, in seconds.
+    """
+
+    queued_jobs: int | None = None
+    requests_per_minute: int | None = None
+    retention_s: int | None = None
+
+
+class Tenants:
+    """The limits of all tenants, where the ledger's scripts read them.
+
+    Every method raises StoreUnavailable where the store cannot be used.
+    """
+
+    def __init__(self, client: redis.Redis) -> None:
+        self._client = client
+
+    def with_limits(self) -> list[str]:
+        """Return the names of the tenants that have limits of their own."""
+        with told_plainly():
+            return sorted(name.decode() for name in self._client.smembers(_INDEX))
+
+    def limits(self, tenant: str) -> TenantLimits:
+        """Return the limits that a tenant has of its own."""
+        with told_plainly():
+            fields = decoded(self._client.hgetall(_key(tenant)))
+        return TenantLimits(
+            **{name: int(fields[name]) for name in vars(TenantLimits()) if name in fields}
+        )
+
+    def set_limits(self, tenant: str, limits: TenantLimits) -> None:
+        """Set all of a tenant's own limits at once; raises ConfigurationError for a bad name."""
+        fields = {name: value for name, value in vars(limits).items() if value is not None}
+        with told_plainly(), self._client.pipeline() as pipe:
+            pipe.delete(_key(named(tenant)))
+            if fields:
+                pipe.hset(_key(tenant), mapping=fields)
+                pipe.sadd(_INDEX, tenant)
+            else:
+                pipe.srem(_INDEX, tenant)
+            pipe.execute()
+
+    def queued(self, tenant: str) -> int:
+        """Return how many jobs of a tenant wait."""
+        with told_plainly():
+            return int(self._client.hget(f"{PREFIX}queued-by-tenant", tenant) or 0)
+
+
+def is_name(text: str) -> bool:
+    """Whether a text can be a tenant's name."""
+    return _NAME.fullmatch(text) is not None
+
+
+def named(tenant: str) -> str:
+    """Return a tenant's name; raises ConfigurationError where it cannot be one."""
+    if not is_name(tenant):
+        raise ConfigurationError(
+            "a tenant's name is up to 64 letters, digits, '.', '_' and '-'", param="tenant"
+        )
+    return tenant
+
+
+def _key(tenant: str) -> str:
+    return f"{PREFIX}limits:{tenant}"

@@ -1,0 +1,102 @@
+"""How many requests a tenant may send: all of a minute's at once, then evenly as they come back."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from jobs.rates import Rates, Share
+from jobs.tenants import TenantLimits, Tenants
+from tests.ledgers import Clock
+
+NewRates = Callable[[int], Rates]
+
+
+@pytest.fixture
+def new_rates(client: Any, clock: Clock) -> NewRates:
+    """Makes rates on an empty store, by the test's clock."""
+    return lambda per_minute: Rates(client, per_minute, clock=clock)
+
+
+def admitted(rates: Rates, at_most: int, tenant: str = "acme") -> int:
+    """How many requests pass before one does not."""
+    for number in range(at_most):
+        if not rates.spend(tenant).admitted:
+            return number
+    return at_most
+
+
+def test_what_is_left_is_told_with_each_request(new_rates: NewRates) -> None:
+    rates = new_rates(60)
+    assert rates.spend("acme") == Share(True, 60, 59, 0, 1_000)
+    assert rates.spend("acme") == Share(True, 60, 58, 0, 2_000)
+
+
+@pytest.mark.parametrize("per_minute", [1, 2, 7, 60, 599])
+def test_all_of_a_minute_may_come_at_once_and_not_one_more(
+    new_rates: NewRates, per_minute: int
+) -> None:
+    assert admitted(new_rates(per_minute), per_minute + 5) == per_minute
+
+
+def test_requests_come_back_evenly(new_rates: NewRates, clock: Clock) -> None:
+    rates = new_rates(60)
+    admitted(rates, 100)
+    refused = rates.spend("acme")
+    assert refused == Share(False, 60, 0, 1_000, 60_000)
+    clock.forward(999)
+    assert not rates.spend("acme").admitted
+    clock.forward(1)
+    assert rates.spend("acme").admitted
+    assert not rates.spend("acme").admitted
+    clock.forward(10_000)
+    assert admitted(rates, 100) == 10
+
+
+def test_over_an_hour_no_more_pass_than_may(new_rates: NewRates, clock: Clock) -> None:
+    rates, passed = new_rates(10), 0
+    for _ in range(3_600):
+        clock.forward(1_000)
+        passed += rates.spend("acme").admitted
+    assert passed == 10 + 10 * 60 - 1
+
+
+def test_refused_requests_cost_nothing(new_rates: NewRates, clock: Clock) -> None:
+    rates = new_rates(1)
+    rates.spend("acme")
+    waits = [rates.spend("acme").wait for _ in range(3)]
+    assert waits == [60_000] * 3
+
+
+def test_one_tenants_requests_are_not_anothers(new_rates: NewRates) -> None:
+    rates = new_rates(2)
+    admitted(rates, 5)
+    assert admitted(rates, 5, "other") == 2
+
+
+def test_a_tenants_own_limit_comes_first_and_counts_at_once(
+    new_rates: NewRates, client: Any, clock: Clock
+) -> None:
+    rates = new_rates(5)
+    Tenants(client).set_limits("acme", TenantLimits(requests_per_minute=3))
+    assert rates.spend("acme").limit == 3
+    assert admitted(rates, 10) == 2
+    Tenants(client).set_limits("acme", TenantLimits(requests_per_minute=6))
+    clock.forward(30_000)
+    assert admitted(rates, 10) == 3, "half of the minute has come back"
+
+
+def test_nothing_is_kept_of_a_tenant_that_is_idle(client: Any) -> None:
+    Rates(client, 60).spend("acme")
+    [name] = client.keys()
+    assert 0 < client.pttl(name) <= 1_000
+
+
+def test_what_is_spent_is_not_written_to_disk(client: Any) -> None:
+    rates = Rates(client, 60)
+    rates.spend("acme")
+    before = client.info("replication")["master_repl_offset"], client.info()["aof_current_size"]
+    for _ in range(10):
+        rates.spend("acme")
+    after = client.info("replication")["master_repl_offset"], client.info()["aof_current_size"]
+    assert after == before
