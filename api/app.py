@@ -20,11 +20,14 @@ from api import (
     streaming,
     uploads,
     views,
+    webhooks,
 )
 from api.connections import Connections
 from api.following import Following
+from api.image_urls import image_urls
 from api.images import ImageDoor
 from api.pictures import Pictures
+from api.receivers import receivers
 from api.waiting import Waiting
 from jobs.changes import Changes
 from jobs.feed import Feed
@@ -34,6 +37,7 @@ from jobs.keys import DEFAULT_TENANT, Keys
 from jobs.ledger import Ledger, Limits
 from jobs.listing import Listing
 from jobs.logs import configure_logs
+from jobs.pace import Paces
 from jobs.pieces import Pieces
 from jobs.rates import Rates
 from jobs.scripts import Scripts
@@ -67,7 +71,7 @@ def create_app(settings: Settings) -> Flask:
     app.extensions["rates"] = Rates(client, settings.requests_per_minute)
     if settings.bootstrap_key:
         parts.keys.create_first(DEFAULT_TENANT, settings.bootstrap_key.get_secret_value())
-    for routes in (views, streaming, chat, listing, events, uploads, admin, health):
+    for routes in (views, streaming, chat, listing, events, webhooks, uploads, admin, health):
         app.register_blueprint(routes.bp)
     auth.init_app(app)
     rates.init_app(app)
@@ -104,10 +108,11 @@ def _services(settings: Settings, client: redis.Redis) -> views.Services:
     connections = Connections(settings.connections, settings.tenant_connections)
     pieces = Pieces(client)
     uploaded = Uploads(client, scripts, settings.upload_retention_s * 1000)
+    ledger = Ledger(client, Limits.from_settings(settings), durability=durability)
     return views.Services(
         settings=settings,
-        ledger=Ledger(client, Limits.from_settings(settings), durability=durability),
-        pictures=Pictures(door, ImageStore(client), uploaded),
+        ledger=ledger,
+        pictures=Pictures(door, ImageStore(client), uploaded, image_urls(settings)),
         hints=Hints(celery_app(settings.required_redis_url), client),
         waiting=Waiting(connections),
         listing=Listing(client),
@@ -117,4 +122,6 @@ def _services(settings: Settings, client: redis.Redis) -> views.Services:
         pieces=pieces,
         following=Following(pieces),
         connections=connections,
+        paces=Paces(client, ledger),
+        receivers=receivers(client, settings),
     )

@@ -32,7 +32,7 @@ def list_jobs() -> Response:
                 param="after",
             )
         found, after = list(page.jobs), page.after
-    data = [represent(job, None) for job in found]
+    data = [represent(job) for job in found]
     response = jsonify({"object": "list", "data": data, "next": after})
     response.headers["Cache-Control"] = "private, no-cache"
     return response
@@ -43,7 +43,7 @@ def cancel_group(name: str) -> Response:
     """Stop all jobs of a group that have not ended."""
     owner = tenant()
     jobs = [services().ledger.cancel(owner, job_id) for job_id in _group(owner, name)]
-    data = [represent(job, None) for job in jobs if job]
+    data = [represent(job) for job in jobs if job]
     return jsonify({"object": "list", "data": data, "next": None})
 
 

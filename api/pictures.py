@@ -1,9 +1,10 @@
-"""The pictures of requests: decoded and stored, or found again by the id of an upload."""
+"""The pictures of requests: sent or fetched, decoded and stored, or found again by an id."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from api.image_urls import ImageUrls
 from api.images import CanonicalImage, ImageDoor
 from api.validation import ImageInput, image_bytes
 from jobs.errors import InvalidRequest
@@ -19,6 +20,7 @@ class Pictures:
     door: ImageDoor
     store: ImageStore
     uploads: Uploads
+    urls: ImageUrls
 
     def shown(self, owner: str, sources: list[ImageInput]) -> list[ImagePart]:
         """Return what a job shows for what its request names; raises InvalidRequest, LedgerFull.
@@ -29,7 +31,7 @@ class Pictures:
         found = [
             self._upload(owner, source.id)
             if source.id is not None
-            else self.door.canonical(image_bytes(source.data or ""))
+            else self.door.canonical(self._bytes(source))
             for source in sources
         ]
         for picture in found:
@@ -45,6 +47,10 @@ class Pictures:
         picture = self.door.canonical(data)
         self.store.put(owner, picture.digest, picture.data)
         return self.uploads.add(owner, picture.digest, picture.width, picture.height)
+
+    def _bytes(self, source: ImageInput) -> bytes:
+        address = source.address
+        return image_bytes(source.data or "") if address is None else self.urls.fetch(address)
 
     def _upload(self, owner: str, upload_id: str) -> Upload:
         upload = self.uploads.get(owner, upload_id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,8 +17,8 @@ _ENDINGS = {
 }
 
 
-def represent(job: Job, position: int | None) -> dict[str, Any]:
-    """Return a job in the contract's shape; ``position`` is its place in the queue, if it waits."""
+def represent(job: Job, queue: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Return a job in the contract's shape; ``queue`` is what is said of its place, if it waits."""
     own_error = dict(job.error) if job.error else None
     ending = as_data(*_ENDINGS[job.reason]) if job.reason in _ENDINGS else None
     return {
@@ -36,9 +37,7 @@ def represent(job: Job, position: int | None) -> dict[str, Any]:
         "compute_stopped_at": moment(job.compute_stopped_at),
         "tokens_after_cancel": (job.receipt or {}).get("tokens_after_request"),
         "priority": job.priority,
-        "queue": None
-        if position is None
-        else {"position": position, "estimated_start": None, "estimated_finish": None},
+        "queue": queue,
         "attempts": [
             {
                 "number": attempt.number,
@@ -55,7 +54,7 @@ def represent(job: Job, position: int | None) -> dict[str, Any]:
         "deduplicated_from": job.deduplicated_from,
         "group": job.group,
         "metadata": job.metadata,
-        "webhook_status": None,
+        "webhook_status": job.webhook_status,
         "links": {
             "self": f"/v1/jobs/{job.id}",
             "cancel": f"/v1/jobs/{job.id}/cancel",

@@ -82,7 +82,7 @@ class Telling:
         if job.status.is_terminal:
             if job.answer is not None:
                 yield from self._text(job, None, str(job.answer["text"]))
-            yield Event("done", DONE, represent(job, None))
+            yield Event("done", DONE, represent(job))
             return
         number = len(job.attempts) if position is None else position
         state = f"{job.status}-{number}"

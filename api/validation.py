@@ -24,8 +24,10 @@ from werkzeug.exceptions import RequestEntityTooLarge
 
 from jobs.durations import milliseconds
 from jobs.errors import InvalidRequest, MalformedRequest, UnsupportedMediaType
+from jobs.reach import MAX_URL_CHARS
 
 MAX_METADATA_BYTES = 16_384
+_WEB_URL = re.compile(r"https?:", re.IGNORECASE)
 _DATA_URI = re.compile(r"data:image/[a-z0-9.+-]{1,40};base64,", re.IGNORECASE)
 
 _CODES = {
@@ -62,27 +64,37 @@ class Fields(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-def _one_of(name: str, given: object, upload: str | None) -> None:
-    if given is None and upload is None:
-        raise PydanticCustomError("missing", "send {name}, or an uploaded id", {"name": name})
-    if given is not None and upload is not None:
-        raise PydanticCustomError("conflicting_fields", "send either {name} or id", {"name": name})
+def _one_of(**fields: object) -> None:
+    names = {"names": " or ".join(fields)}
+    given = sum(value is not None for value in fields.values())
+    if given == 0:
+        raise PydanticCustomError("missing", "send {names}", names)
+    if given > 1:
+        raise PydanticCustomError("conflicting_fields", "send only one of {names}", names)
 
 
 F = TypeVar("F", bound=Fields)
 
 
 class ImageInput(Fields):
-    """A picture of a request: base64 data, bytes that came as a form part, or an upload's id."""
+    """A picture of a request: base64 data, bytes of a form part, its URL, or an upload's id."""
 
     data: str | bytes | None = None
+    url: str | None = None
     id: ImageId | None = None
     detail: Literal["auto", "high"] = "auto"
 
     @model_validator(mode="after")
     def _is_one_thing(self) -> Self:
-        _one_of("data", self.data, self.id)
+        _one_of(data=self.data, url=self.url, id=self.id)
         return self
+
+    @property
+    def address(self) -> str | None:
+        """Where it is to be fetched from; content parts have URLs and data URIs in one field."""
+        if isinstance(self.data, str) and _WEB_URL.match(self.data):
+            return self.data
+        return self.url
 
 
 class ImageUrl(Fields):
@@ -94,7 +106,7 @@ class ImageUrl(Fields):
 
     @model_validator(mode="after")
     def _is_one_thing(self) -> Self:
-        _one_of("url", self.url, self.id)
+        _one_of(url=self.url, id=self.id)
         return self
 
 
@@ -122,6 +134,15 @@ class Message(Fields):
     content: Text | Annotated[list[Part], Field(min_length=1)]
 
 
+class WebhookInput(Fields):
+    """Where the end of a job is told, and of which ends."""
+
+    url: str = Field(min_length=1, max_length=MAX_URL_CHARS)
+    events: list[Literal["completed", "succeeded", "failed", "canceled"]] = Field(
+        default=["completed"], min_length=1, max_length=4
+    )
+
+
 class CreateJob(Fields):
     """The body of ``POST /v1/jobs``."""
 
@@ -141,6 +162,7 @@ class CreateJob(Fields):
     group: Name | None = None
     supersede: bool = False
     metadata: dict[str, Any] = {}
+    webhook: WebhookInput | None = None
     cache: bool = True
 
     @field_validator("stop", mode="before")
@@ -231,15 +253,13 @@ def read_json(kind: type[F], request: Request) -> F:
 def image_bytes(source: str | bytes) -> bytes:
     """Return the bytes of a picture that came as a data URI, as bare base64, or as bytes.
 
-    Raises InvalidRequest where it is neither; URLs are refused (they are off).
+    Raises InvalidRequest where it is neither; nothing is fetched here.
     """
     if isinstance(source, bytes):
         return source
-    if re.match(r"https?:", source, re.IGNORECASE):
+    if _WEB_URL.match(source):
         raise InvalidRequest(
-            "pictures by URL are switched off here; send the picture itself",
-            code="image_url_off",
-            param="images",
+            "a URL is not taken here; send the picture itself", code="image_url_off", param="images"
         )
     prefix = _DATA_URI.match(source)
     try:
@@ -261,7 +281,7 @@ def _form(request: Request) -> dict[str, Any]:
         if len(values) > 1 or name == "images":
             raise InvalidRequest(f"send one field {name!r}", code="invalid_field", param=name)
         fields[name] = values[0]
-    for name in ("metadata", "messages"):
+    for name in ("metadata", "messages", "webhook"):
         if name in fields:
             try:
                 fields[name] = from_json(fields[name], allow_inf_nan=False)

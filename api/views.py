@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -13,7 +14,9 @@ from api.auth import require, tenant
 from api.connections import Connections
 from api.follow_ups import answered, asked_on
 from api.following import Following
+from api.forecasts import as_queue
 from api.pictures import Pictures
+from api.receivers import Receivers
 from api.representation import represent
 from api.validation import CreateJob, Message, TextPart, read_create_job
 from api.waiting import Waiting
@@ -24,6 +27,7 @@ from jobs.job import Draft, Job, Priority, Status
 from jobs.keys import Keys, Scope
 from jobs.ledger import Ledger
 from jobs.listing import Listing
+from jobs.pace import Paces
 from jobs.pieces import Pieces
 from jobs.request import Conversation, ImagePart, Parameters, Turn
 from jobs.settings import Settings
@@ -48,6 +52,8 @@ class Services:
     pieces: Pieces
     following: Following
     connections: Connections
+    paces: Paces
+    receivers: Receivers
 
 
 @bp.post("/jobs")
@@ -80,7 +86,6 @@ def get_job(job_id: str) -> Response:
     with waiting.granted(owner, request.headers.get("Prefer")) as seconds:
         job = waiting.until_ended(lambda: own(owner, job_id), seconds)
     response = _shown(job)
-    response.add_etag()
     response.make_conditional(request)
     return response
 
@@ -90,7 +95,7 @@ def cancel_job(job_id: str) -> Response:
     """Stop a job, queued or running."""
     job = services().ledger.cancel(tenant(), job_id)
     if job is None:
-        raise _no_job()
+        raise no_job()
     return _shown(job)
 
 
@@ -98,7 +103,7 @@ def cancel_job(job_id: str) -> Response:
 def erase_job(job_id: str) -> Response:
     """Leave nothing of a job, wherever it stands."""
     if not services().ledger.erase(tenant(), job_id):
-        raise _no_job()
+        raise no_job()
     return Response(status=204)
 
 
@@ -138,21 +143,28 @@ def own(owner: str, job_id: str) -> Job:
     """Return a tenant's job; raises NotFound where there is none, or it is another's."""
     job = services().ledger.get(owner, job_id)
     if job is None:
-        raise _no_job()
+        raise no_job()
     return job
 
 
-def _no_job() -> NotFound:
+def no_job() -> NotFound:
+    """Return the error that says that a tenant has no such job."""
     return NotFound("no job of yours has this id", code="job_not_found")
 
 
 def _shown(job: Job) -> Response:
-    waits = job.status is Status.QUEUED
-    position = services().ledger.position(job) if waits else None
-    response = jsonify(represent(job, position))
+    parts, position, queue = services(), 0, None
+    if job.status is Status.QUEUED:
+        position = parts.ledger.position(job)
+        queue = as_queue(position, parts.paces.of(job.model))
+    response = jsonify(represent(job, queue))
+    # Weak: a forecast that was made for the same place is as good, and must not defeat polling.
+    same = represent(job, {"position": position})
+    digest = hashlib.sha256(json.dumps(same).encode()).hexdigest()
+    response.set_etag(digest[:32], weak=True)
     response.headers["Cache-Control"] = "private, no-cache"
     if not job.status.is_terminal:
-        response.headers["Retry-After"] = str(min(1 + (position or 0) // 50, 30))
+        response.headers["Retry-After"] = str(min(1 + position // 50, 30))
     return response
 
 
@@ -169,6 +181,7 @@ def _draft(owner: str, body: CreateJob) -> Draft:
             code="model_not_found",
             param="model",
         )
+    webhook = services().receivers.accept(owner, body.webhook) if body.webhook else None
     conversation = _conversation(body, services().pictures.shown(owner, body.sources))
     draft = Draft(
         tenant=owner,
@@ -184,8 +197,10 @@ def _draft(owner: str, body: CreateJob) -> Draft:
         previous=body.previous_job_id,
         cache=body.cache,
         revision=settings.model_revision,
+        webhook=webhook,
     )
     fixed = f"{draft.model}|{draft.priority}|{draft.deadline_ms}|{draft.group}|"
+    fixed += f"{webhook.to_json()}|" if webhook else ""
     fixed += ("" if draft.cache else "uncached|") + ("supersede|" if draft.supersede else "")
     fingerprint = hashlib.sha256((fixed + draft.request_json()).encode()).hexdigest()
     return Draft(**{**vars(draft), "fingerprint": fingerprint})

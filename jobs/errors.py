@@ -88,6 +88,14 @@ class PreviousJobOpen(JobsError):
     title = "The job before is not answered yet"
 
 
+class Conflict(JobsError):
+    """Raised when what is asked cannot be done to a thing as it stands."""
+
+    code = "conflict"
+    status = 409
+    title = "This cannot be done as things stand"
+
+
 class IdempotencyMismatch(JobsError):
     """Raised when an idempotency key comes back with another body."""
 

@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Any
 
 from jobs.request import Conversation, Parameters
+from jobs.webhook import Told, Webhook
 
 RECORD_VERSION = 2
 """Raised when the form of a record changes; tests/previous holds the version before."""
@@ -80,6 +81,7 @@ class Draft:
     """Whether another job's work may answer this one, and this one's others."""
     revision: str = ""
     """Revision of the model: another one may answer otherwise."""
+    webhook: Webhook | None = None
     id: str = field(default_factory=lambda: new_id("job"))
 
     @property
@@ -149,6 +151,8 @@ class Job:
     """The job whose work answers this one."""
     previous: str | None
     """The job whose conversation this one goes on with."""
+    webhook_status: Told | None
+    """Whether its receiver has been told; None where there is nothing to tell, or not yet."""
     version: int
 
     @classmethod
@@ -189,6 +193,7 @@ class Job:
             receipt=data("receipt"),
             deduplicated_from=record.get("deduplicated_from") or None,
             previous=request.get("previous"),
+            webhook_status=Told(record["webhook_status"]) if record.get("webhook_status") else None,
             version=int(record["v"]),
         )
 

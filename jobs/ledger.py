@@ -121,6 +121,7 @@ class Ledger:
             draft.work if draft.cache else "",
             int(draft.parameters.are_repeatable),
             int(draft.supersede),
+            draft.webhook.to_json() if draft.webhook else "",
             *dict.fromkeys(image.digest for image in draft.conversation.images),
             durable=True,
         )

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 DEMO_MODEL = "demo"
@@ -191,6 +192,52 @@ class Settings(BaseSettings):
         default=1.9, gt=0, description="time that decoding one upload may take"
     )
 
+    image_url_hosts: str = Field(
+        default="",
+        description="hosts from which pictures are fetched that come as URLs, such as "
+        "`cdn.example.com, *.example.org`, over HTTPS; unset: none are",
+    )
+    image_url_timeout_s: float = Field(
+        default=5, gt=0, description="time that fetching one picture may take"
+    )
+
+    public_url: str = Field(
+        default="",
+        description="root of the API as callers reach it, such as https://jobs.example.com: what "
+        "webhooks link to; unset: they carry the path alone",
+    )
+    webhook_slots: int = Field(
+        default=64, ge=1, description="webhooks that one sender sends at the same time"
+    )
+    webhook_slots_per_host: int = Field(
+        default=4,
+        ge=1,
+        description="webhooks that all senders together send to one host at the same time",
+    )
+    webhook_slots_per_tenant: int = Field(
+        default=32,
+        ge=1,
+        description="webhooks that all senders together send for one tenant at the same time",
+    )
+    webhook_timeout_s: float = Field(
+        default=15, gt=0, description="time that a receiver of a webhook has to answer"
+    )
+    webhook_networks: str = Field(
+        default="",
+        description="private networks to which webhooks may go, such as `10.1.0.0/16`; unset: none",
+    )
+    webhook_http_hosts: str = Field(
+        default="",
+        description="hosts to which webhooks may go without TLS, by http; unset: none",
+    )
+
+    @field_validator("webhook_networks")
+    @classmethod
+    def _networks_are_networks(cls, value: str) -> str:
+        for text in listed(value):
+            ip_network(text)
+        return value
+
     @property
     def served_model(self) -> str:
         """The name under which the API and the ledger know the model."""
@@ -207,3 +254,8 @@ class Settings(BaseSettings):
                 "or start everything with `llava-jobs up`, which brings its own"
             )
         return self.redis_url.get_secret_value()
+
+
+def listed(text: str) -> tuple[str, ...]:
+    """Return the items of a setting that is a list, separated by commas or spaces."""
+    return tuple(text.replace(",", " ").lower().split())

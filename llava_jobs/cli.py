@@ -18,6 +18,7 @@ from llava_jobs.keys import keys
 from llava_jobs.stores import data_dir_option, read_settings
 from llava_jobs.tables import print_table
 from llava_jobs.tenants import tenants
+from llava_jobs.webhooks import deliver, webhooks
 
 
 def say(text: str) -> None:
@@ -117,6 +118,8 @@ def demo() -> None:
 
 cli.add_command(keys)
 cli.add_command(tenants)
+cli.add_command(deliver)
+cli.add_command(webhooks)
 
 
 def main() -> None:

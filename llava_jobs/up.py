@@ -138,7 +138,10 @@ class Up:
         }
         gunicorn = ["gunicorn", "-c", "python:api.serving", "-b", f"{plan.host}:{plan.port}"]
         celery = ["celery", "--quiet", "-A", "worker", "worker", "--loglevel", "WARNING"]
-        commands = {"api": [*gunicorn, "api:create_app()"]}
+        commands = {
+            "api": [*gunicorn, "api:create_app()"],
+            "deliver": ["llava_jobs", "deliver"],
+        }
         commands |= {
             f"worker-{n}": [*celery, "-n", f"worker-{n}@%h"] for n in range(1, plan.workers + 1)
         }

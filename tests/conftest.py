@@ -138,6 +138,8 @@ def installation(
         renew_ms="300",
         sweep_ms="100",
         drain_seconds="1",
+        webhook_networks="127.0.0.0/8",
+        webhook_http_hosts="127.0.0.1",
         tenant_connections="4",
     )
     try:

@@ -3,11 +3,13 @@
 from collections import Counter
 from itertools import count
 from typing import Any
+from urllib.parse import urlsplit
 
 from jobs.job import Claim, Draft, Job, Outcome, Status
 from jobs.ledger import Ledger
 from jobs.request import Conversation, ImagePart, Parameters, Turn
 from jobs.scripts import PREFIX
+from jobs.webhook import Webhook
 
 MODEL = "demo"
 ANSWER = Outcome(Status.SUCCEEDED, answer={"text": "E42", "finish_reason": "stop"})
@@ -88,6 +90,11 @@ def leaders(ledger: Ledger, *jobs: Job) -> list[str | None]:
 def statuses(ledger: Ledger, *jobs: Job) -> list[tuple[str, str | None]]:
     """Where each job stands, and why."""
     return [status_of(ledger, job.id, job.tenant) for job in jobs]
+
+
+def webhook(url: str = "https://hook.test/", *events: str) -> Webhook:
+    """Where a job's end is told: any end, unless told otherwise."""
+    return Webhook(url, str(urlsplit(url).hostname), events or ("completed",))
 
 
 def everything(client: Any) -> dict[bytes, bytes]:

@@ -13,6 +13,12 @@ if ARGV[4] == 'canceled' then
   fields.compute_stopped = whole(now)
   fields.reason = why_withdrawn(job)
 end
+if ARGV[4] == 'succeeded' then
+  -- How long answers take at present, for forecasts.
+  local attempts = cjson.decode(job.attempts)
+  redis.call('LPUSH', key('pace', job.model), whole(now - attempts[#attempts].started_at))
+  redis.call('LTRIM', key('pace', job.model), 0, 99)
+end
 let_go(job)
 finish(job, ARGV[4], fields)
 return 1

@@ -163,6 +163,89 @@ local function lapsed(job)
   return tonumber(job.due) <= now and (job.deadline == '1' and 'deadline' or 'expired')
 end
 
+-- How long a receiver is tried, from the end of a job or from when it was asked to be told again.
+local TELL_FOR = 3 * 24 * 3600 * 1000
+-- How long after an attempt a job is there at least, so that the link in a webhook leads somewhere.
+local KEEP_TOLD = 3600 * 1000
+
+-- How often it is looked whether an open job with a webhook has ended without its end being told.
+local LOOK_AGAIN = 30 * 1000
+
+-- Whether a receiver has answered that it is gone.
+local function is_gone(tenant, url)
+  return redis.call('HEXISTS', key('gone', tenant), redis.sha1hex(url)) == 1
+end
+
+-- Has a receiver's turn come when there is next something to do, behind those whose turn has come.
+-- It takes `at_once` at a time; what is under way comes back when its sender's lease has run out.
+local function take_turn(host, at_once)
+  local waiting, sending = key('deliveries', host), key('sending', host)
+  local due = redis.call('ZCARD', sending) < at_once and redis.call('ZRANGE', waiting, 0, 0, 'WITHSCORES')[2]
+  local lapse = redis.call('ZRANGE', sending, 0, 0, 'WITHSCORES')[2]
+  if due or lapse then
+    local at = math.min(tonumber(due or lapse), tonumber(lapse or due))
+    redis.call('ZADD', key('receivers'), whole(math.max(at, now)), host)
+  else
+    redis.call('ZREM', key('receivers'), host)
+  end
+end
+
+-- Has the end of a job be told to its receiver as soon as it can be.
+local function tell(job, webhook)
+  if is_gone(job.tenant, webhook.url) then
+    write(job.id, { webhook_status = 'disabled', webhook_next = '' })
+    return
+  end
+  write(job.id, {
+    webhook_status = 'pending', webhook_since = whole(now), webhook_next = whole(now), webhook_tries = 0,
+    webhook_fence = '',
+  })
+  redis.call('ZADD', key('deliveries', webhook.host), whole(now), job.id)
+  redis.call('ZADD', key('receivers'), 'LT', whole(now), webhook.host)
+end
+
+-- Whether a receiver is still to be told of a job's end.
+local function is_untold(job)
+  return job.webhook_status == 'pending' and now <= job.webhook_since + TELL_FOR
+end
+
+-- Has the end of a job be told, where its submitter wants to hear of such an end.
+local function notify(job, status)
+  if (job.webhook or '') == '' then
+    return
+  end
+  redis.call('ZREM', key('untold'), job.id)
+  local webhook = cjson.decode(job.webhook)
+  for _, event in ipairs(webhook.events) do
+    if event == 'completed' or event == status then
+      tell(job, webhook)
+      return
+    end
+  end
+end
+
+-- Takes a job out of all that would tell its receiver of it.
+local function hush(job)
+  if (job.webhook or '') == '' then
+    return
+  end
+  local host = cjson.decode(job.webhook).host
+  local queues = {
+    key('untold'), key('deliveries', host), key('sending', host), key('sending-of', job.tenant),
+  }
+  for _, queue in ipairs(queues) do
+    redis.call('ZREM', queue, job.id)
+  end
+  take_turn(host, math.huge)
+end
+
+-- Keeps an ended job for so long at least.
+local function keep(job, ms)
+  local expires = whole(math.max(tonumber(job.expires), now + ms))
+  write(job.id, { expires = expires })
+  redis.call('ZADD', key('retained'), expires, job.id)
+end
+
 -- Writes and tells the end of a job.
 local function close(job, status, fields)
   redis.call('ZREM', key('due'), job.id)
@@ -174,6 +257,7 @@ local function close(job, status, fields)
   redis.call('DEL', key('pieces', job.id)) -- all that it said is in its answer now
   redis.call('ZADD', key('retained'), fields.expires, job.id)
   announce(job, status, fields.reason)
+  notify(job, status)
 end
 
 -- Ends a job as another one that asked the same has ended; nothing was computed for it.
@@ -345,6 +429,7 @@ local function forget(job)
   redis.call('DEL', key('job', job.id))
   redis.call('ZREM', key('retained'), job.id)
   reindex(job)
+  hush(job)
   redis.call('ZREM', key('jobs', job.tenant), job.id)
   if job.group ~= '' then
     redis.call('ZREM', key('group', job.tenant, job.group), job.id)

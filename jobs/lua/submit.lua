@@ -1,7 +1,7 @@
 -- Accepts a job, or says why not.
 -- ARGV: now, id, tenant, model, class, group, request, due in ms, has deadline, retention ms, version,
 --       idempotency key, fingerprint, tenant limit, total limit, digest of the work or '', repeatable,
---       supersede, image digests ...
+--       supersede, webhook as JSON or '', image digests ...
 -- Returns {'accepted', record} | {'replayed', record} | {'mismatch'} | {'tenant_full', limit} | {'full'} | {'image_missing', digest}
 
 -- One script ends all who follow a job, some tens of milliseconds for so many; the next one after
@@ -42,7 +42,7 @@ end
 local due = now + ARGV[8]
 -- Pictures outlive every job that shows them.
 local pictures = {}
-for i = 19, #ARGV do
+for i = 20, #ARGV do
   pictures[#pictures + 1] = ARGV[i]
   local image = key('image', tenant, ARGV[i])
   local left = redis.call('PTTL', image)
@@ -59,6 +59,7 @@ local job = {
   status = 'queued', request = ARGV[7], created = whole(now), due = whole(due), deadline = ARGV[9],
   retention = whole(retention), seq = redis.call('INCR', key('seq')), tries = 0, crashes = 0,
   work = ARGV[16], repeatable = ARGV[17], idempotency = ARGV[12], pictures = table.concat(pictures, ' '),
+  webhook = ARGV[19],
 }
 if job.group ~= '' and ARGV[18] == '1' then
   -- The newest of a group's jobs, as a script must not hold up the store.
@@ -73,6 +74,9 @@ redis.call('ZADD', key('due'), job.due, id)
 redis.call('ZADD', key('jobs', tenant), job.seq, id)
 if job.group ~= '' then
   redis.call('ZADD', key('group', tenant, job.group), job.seq, id)
+end
+if job.webhook ~= '' then
+  redis.call('ZADD', key('untold'), whole(now + LOOK_AGAIN), id)
 end
 if idempotency then
   redis.call('HSET', idempotency, 'job', id, 'fingerprint', ARGV[13])

@@ -44,9 +44,26 @@ for _, id in ipairs(delayed) do
   requeue(job)
 end
 
+-- A worker of an older version ends a job and tells nobody.
+for _, id in ipairs(due('untold')) do
+  local job = read(id)
+  if not job then
+    redis.call('ZREM', key('untold'), id)
+  elseif job.finished then
+    notify(job, job.status)
+  else
+    redis.call('ZADD', key('untold'), whole(now + LOOK_AGAIN), id)
+  end
+end
+
 local retained = due('retained')
 for _, id in ipairs(retained) do
-  forget(read(id))
+  local job = read(id)
+  if is_untold(job) then
+    keep(job, KEEP_TOLD)
+  else
+    forget(job)
+  end
 end
 
 return { #leases, #overdue, #delayed, #retained }

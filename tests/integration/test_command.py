@@ -73,6 +73,22 @@ def test_keys_are_made_listed_and_revoked_while_nothing_runs(data_dir: Path) -> 
     assert "keys list" in text
 
 
+def test_the_secret_of_webhooks_is_made_once_and_rotated(data_dir: Path) -> None:
+    place = ("--tenant", "acme", "--data-dir", str(data_dir))
+    status, secret = run("webhooks", "secret", *place)
+    assert (status, secret[:6]) == (0, "whsec_")
+    status, text = run("webhooks", "secret", *place)
+    assert status == 1
+    assert "rotate" in text
+    assert secret.strip() not in text
+    status, rotated = run("webhooks", "rotate", *place)
+    assert (status, rotated[:6]) == (0, "whsec_")
+    assert rotated != secret
+    status, text = run("webhooks", "enable", "https://hook.test/", *place)
+    assert status == 1
+    assert "Traceback" not in text
+
+
 def test_a_key_made_while_it_runs_counts_at_once(installation: Installation) -> None:
     place = ("--data-dir", str(installation.data_dir))
     key = run("keys", "create", "--tenant", "other", *place)[1].strip()

@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from standardwebhooks import Webhook
 
 from tests.conftest import absent
 from tests.eventually import eventually
 from tests.installations import Installation, caller, ended, run, submit
+from tests.receivers import Receiver
 
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
 LONG = "4000"
@@ -48,6 +50,21 @@ def test_json_is_answered_within_the_wait_that_a_caller_prefers(
     assert response.json()["status"] == "succeeded"
     again = http.get(response.headers["Operation-Location"])
     assert again.json() == response.json()
+
+
+def test_a_receiver_is_told_of_the_end_of_a_job(http: httpx.Client, picture: bytes) -> None:
+    secret = http.post("/v1/webhooks/secret").json()["secret"]
+    receiver = Receiver()
+    job = submit(http, picture, max_new_tokens="4", webhook=json.dumps({"url": receiver.url()}))
+    eventually(lambda: receiver.received, "it is told", 60)
+    [received] = receiver.received
+    told = Webhook(secret).verify(received.body, received.headers)
+    assert (told["id"], told["status"]) == (job["id"], "succeeded")
+    assert http.get(told["link"]).json()["status"] == "succeeded"
+    eventually(
+        lambda: http.get(told["link"]).json()["webhook_status"] == "delivered", "it is noted"
+    )
+    receiver.close()
 
 
 def test_a_conversation_over_two_pictures_is_answered(http: httpx.Client, picture: bytes) -> None:

@@ -31,7 +31,8 @@ def test_every_variable_of_the_compose_file_is_a_setting_and_explained_in_the_ex
 def test_the_profiles_start_a_worker_each() -> None:
     services = COMPOSE["services"]
     profiles = {name: service.get("profiles") for name, service in services.items()}
-    assert profiles == {"store": None, "api": None, "worker": ["gpu"], "worker-cpu": ["cpu"]}
+    always = dict.fromkeys(["store", "api", "deliver"])
+    assert profiles == always | {"worker": ["gpu"], "worker-cpu": ["cpu"]}
 
 
 def test_the_api_listens_on_the_port_that_is_published() -> None:
@@ -46,6 +47,14 @@ def test_workers_have_longer_to_stop_than_they_take_to_drain() -> None:
     grace = int(COMPOSE["services"]["worker"]["stop_grace_period"].removesuffix("s"))
     drain = Settings.model_fields["drain_seconds"].default
     assert grace > drain + 20
+
+
+def test_the_sender_is_the_one_that_up_starts_and_has_time_to_end_what_is_under_way() -> None:
+    service = COMPOSE["services"]["deliver"]
+    assert service["command"] == ["llava-jobs", "deliver"]
+    assert '"llava_jobs", "deliver"' in (ROOT / "llava_jobs" / "up.py").read_text()
+    grace = int(service["stop_grace_period"].removesuffix("s"))
+    assert grace > Settings.model_fields["webhook_timeout_s"].default + 5
 
 
 @pytest.mark.parametrize("dockerfile", DOCKERFILES, ids=lambda path: path.name)

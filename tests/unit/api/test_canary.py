@@ -9,8 +9,10 @@ PROGRAM = """
 import base64, sys
 from pydantic import SecretStr
 from api import create_app, views
+from jobs.deliveries import Deliveries
 from jobs.job import Outcome, Status
 from jobs.ledger import Ledger
+from jobs.sender import sender
 from jobs.settings import Settings
 from jobs.store import connect
 from tests.unit.api.conftest import DATA_URI, Caller, body
@@ -24,6 +26,13 @@ ledger = Ledger(client)
 claim = ledger.claim("demo", "w1")
 ledger.finish(claim, Outcome(Status.SUCCEEDED, answer={"text": "canary-answer"}))
 assert caller.job(claim.job.id)["answer"]["text"] == "canary-answer"
+caller("POST", "/v1/webhooks/secret")
+told = caller.submit(question="canary-told", webhook={"url": "https://127.1.canary.invalid/"})
+ledger.cancel("acme", told)
+[delivery] = Deliveries(client).claim(1, 1000)
+sender(client, Settings(redis_url=SecretStr(url))).attempt(delivery)
+caller.create(images=[{"url": "https://canary.invalid/canary.png"}])
+caller.create(webhook={"url": "https://canary@canary.invalid/"})
 caller.create(question=["canary-question"])
 caller.create(images=[{"data": "canary-picture"}])
 caller.create(**{"canary-field": 1})

@@ -10,7 +10,7 @@ from typing import Any
 from jobs.job import Draft, Job
 from jobs.ledger import Ledger, Limits
 from jobs.request import Conversation, Turn
-from tests.ledgers import ANSWER, FAILURE, MODEL, Clock, claimed, draft
+from tests.ledgers import ANSWER, FAILURE, MODEL, Clock, claimed, draft, webhook
 
 LIMITS = Limits(lease=30_000, retention=60_000)
 Prepare = Callable[[Ledger, Clock], Any]
@@ -100,6 +100,11 @@ OPERATIONS = [
     Operation("claim", lambda to, _: queued(to), lambda to, _: to.claim(MODEL, "w1"), False),
     Operation("claim a suspect", suspected, lambda to, _: to.claim(MODEL, "w2"), False),
     Operation("finish", held, lambda to, claim: to.finish(claim, ANSWER)),
+    Operation(
+        "finish what is to be told",
+        lambda to, _: (queued(to, 1, webhook=webhook()), claimed(to))[1],
+        lambda to, claim: to.finish(claim, ANSWER),
+    ),
     Operation("finish what is canceled", _cancel_held, lambda to, claim: to.finish(claim, ANSWER)),
     Operation("hand back", held, lambda to, claim: to.hand_back(claim)),
     Operation("retry", held, lambda to, claim: to.retry(claim, 100, FAILURE)),

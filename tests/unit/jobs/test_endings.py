@@ -26,7 +26,7 @@ from tests.ledgers import (
     submitted,
 )
 
-COUNTERS = {"fence", "seq", "swept", "turn", "models", "queued-total"}
+COUNTERS = {"fence", "seq", "swept", "turn", "models", "queued-total", "pace:demo"}
 COUNTERS |= {f"credits:{MODEL}", f"queued:{MODEL}"}
 
 

@@ -23,7 +23,17 @@ from hypothesis.stateful import (
 from jobs.job import Claim, Outcome, Priority, Reason, Status
 from jobs.ledger import Ledger, Limits
 from jobs.request import Conversation, Parameters, Turn
-from tests.ledgers import FAILURE, MODEL, Clock, assert_counts_are_true, draft, events, records
+from jobs.scripts import PREFIX
+from tests.ledgers import (
+    FAILURE,
+    MODEL,
+    Clock,
+    assert_counts_are_true,
+    draft,
+    events,
+    records,
+    webhook,
+)
 from tests.unit.jobs.model import Known, Model
 
 LIMITS = Limits(queue_lifetime=1_000_000, retention=10**9, lease=20_000, crashes=3, attempts=3)
@@ -91,6 +101,7 @@ class Life(RuleBasedStateMachine):
                 priority=priority,
                 deadline_ms=deadline_ms,
                 cache=cache,
+                webhook=webhook() if number % 2 else None,
                 **fields,
             )
             self.ledger.submit(asked)
@@ -314,6 +325,14 @@ class Life(RuleBasedStateMachine):
             if record["status"] == Status.SUCCEEDED:
                 doer = record.get("deduplicated_from") or record["id"]
                 assert json.loads(record["answer"]) == {"by": doer}
+        assert self._members("deliveries:hook.test") == {
+            job_id for job_id, record in found.items() if record["webhook"] and "finished" in record
+        }, "no end without its delivery"
+        assert self._members("untold") == {
+            job_id
+            for job_id, record in found.items()
+            if record["webhook"] and "finished" not in record
+        }
         assert self.ledger.counters() == self.model.counters
         assert_counts_are_true(self.client, self.ledger)
 
@@ -325,6 +344,9 @@ class Life(RuleBasedStateMachine):
         assert set(ends.values()) <= {1}
         last = {job_id: status for job_id, status, _ in told}
         assert last == {job_id: job.status for job_id, job in self.jobs.items()}
+
+    def _members(self, name: str) -> set[str]:
+        return {job_id.decode() for job_id in self.client.zrange(f"{PREFIX}{name}", 0, -1)}
 
     def _claimed(self, worker: str, count: int) -> list[Claim]:
         got: list[Claim] = []

@@ -7,10 +7,22 @@ from typing import Any
 
 import pytest
 
+from jobs.deliveries import Deliveries
 from jobs.job import RECORD_VERSION, Draft, Outcome, Status
 from jobs.ledger import Ledger, Limits
 from jobs.request import Parameters
-from tests.ledgers import FAILURE, MODEL, Clock, assert_counts_are_true, draft, events, records
+from tests.ledgers import (
+    ANSWER,
+    FAILURE,
+    MODEL,
+    Clock,
+    assert_counts_are_true,
+    claimed,
+    draft,
+    events,
+    records,
+    webhook,
+)
 from tests.previous import job as before_job
 from tests.previous import ledger as before
 from tests.previous.request import Conversation as BeforeConversation
@@ -19,6 +31,7 @@ from tests.previous.request import Parameters as BeforeParameters
 STEPS = 400
 TENANTS = ("acme", "other")
 LEASE = Limits().lease
+LOOK_AGAIN = 30_000
 
 
 class Mixed:
@@ -31,6 +44,7 @@ class Mixed:
         self._rng = rng
         self.held: list[Any] = []
         self.accepted: list[tuple[str, str]] = []
+        self.to_tell: set[str] = set()
 
     @property
     def either(self) -> Any:
@@ -44,6 +58,9 @@ class Mixed:
         if self._rng.random() < 0.3:
             asked = Draft(**{**vars(asked), "conversation": draft_alike(tenant).conversation})
         ledger = self.either
+        if ledger is self.now and self._rng.random() < 0.5:
+            asked = Draft(**{**vars(asked), "webhook": webhook()})
+            self.to_tell.add(asked.id)
         job, _ = ledger.submit(as_before(asked) if ledger is self.before else asked)
         self.accepted.append((tenant, job.id))
 
@@ -129,6 +146,16 @@ def test_whichever_version_does_what_no_job_is_lost_or_ended_twice(client: Any, 
                 break
             ledger.finish(claim, Outcome(Status.SUCCEEDED, answer={"text": "E42"}))
 
+    mixed.clock.forward(LOOK_AGAIN)
+    mixed.now.sweep(at_most=STEPS)
+    told = [
+        d.job.id
+        for d in Deliveries(client, mixed.clock).claim(
+            STEPS, 1000, to_one_host=STEPS, of_one_tenant=STEPS
+        )
+    ]
+    assert sorted(told) == sorted(mixed.to_tell), "each that has a webhook is told of, and once"
+
     found = records(client)
     assert set(found) == {job_id for _, job_id in mixed.accepted}
     assert {Status(record["status"]).is_terminal for record in found.values()} == {True}
@@ -172,3 +199,42 @@ def test_a_job_of_the_version_before_can_be_erased(client: Any, both: Mixed) -> 
     both.before.submit(as_before(asked))
     assert both.now.erase("acme", asked.id)
     assert not client.exists(f"lj:job:{asked.id}")
+
+
+def test_a_job_that_a_worker_of_before_ends_is_told_by_the_sweeper(
+    client: Any, both: Mixed
+) -> None:
+    deliveries = Deliveries(client, both.clock)
+    waiting, _ = both.now.submit(draft(webhook=webhook()))
+    both.now.cancel("acme", waiting.id)
+    [told] = deliveries.claim(9, 10**6)
+    assert told.job.id == waiting.id, "what this version ends is told at once"
+
+    ended, _ = both.now.submit(draft(webhook=webhook()))
+    claim = both.before.claim(MODEL, "w1")
+    assert claim is not None
+    answer = before_job.Outcome(before_job.Status.SUCCEEDED, answer={"text": "E42"})
+    both.before.finish(claim, answer)
+    open_job, _ = both.now.submit(draft(webhook=webhook()))
+    both.now.sweep()
+    assert deliveries.claim(9, 1000) == []
+    both.clock.forward(LOOK_AGAIN)
+    both.now.sweep()
+    both.now.sweep()
+    assert [d.job.id for d in deliveries.claim(9, 10**6)] == [ended.id]
+
+    both.now.finish(claimed(both.now), ANSWER)
+    both.clock.forward(LOOK_AGAIN)
+    both.now.sweep()
+    assert [d.job.id for d in deliveries.claim(9, 1000)] == [open_job.id]
+
+
+def test_what_a_program_of_before_forgets_is_not_told(client: Any, both: Mixed) -> None:
+    both.now.submit(draft(webhook=webhook()))
+    both.now.finish(claimed(both.now), ANSWER)
+    both.clock.forward(Limits().retention)
+    both.before.sweep()
+    assert records(client) == {}
+    assert Deliveries(client, both.clock).claim(9, 1000) == []
+    assert not client.keys("lj:deliveries:*")
+    assert not client.exists("lj:receivers")
