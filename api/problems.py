@@ -27,19 +27,13 @@ _OPENAI_TYPES = {401: "authentication_error", 403: "permission_error", 429: "rat
 
 def problem(error: JobsError) -> Response:
     """Return an error as ``application/problem+json`` (RFC 9457) with OpenAI's ``error`` member."""
-    default = "server_error" if error.status >= 500 else "invalid_request_error"
     body = {
         "type": f"urn:llava-jobs:error:{error.code}",
         "title": error.title,
         "status": error.status,
         "detail": error.message,
         "instance": request.path,
-        "error": {
-            "message": error.message,
-            "type": _OPENAI_TYPES.get(error.status, default),
-            "param": error.param,
-            "code": error.code,
-        },
+        "error": openai_error(error),
     }
     response = Response(json.dumps(body) + "\n", error.status, mimetype="application/problem+json")
     if error.retry_after is not None:
@@ -47,6 +41,17 @@ def problem(error: JobsError) -> Response:
     if error.status == 401:
         response.headers["WWW-Authenticate"] = "Bearer"
     return response
+
+
+def openai_error(error: JobsError) -> dict[str, str | None]:
+    """Return an error as OpenAI's clients read it."""
+    default = "server_error" if error.status >= 500 else "invalid_request_error"
+    return {
+        "message": error.message,
+        "type": _OPENAI_TYPES.get(error.status, default),
+        "param": error.param,
+        "code": error.code,
+    }
 
 
 def init_app(app: Flask) -> None:

@@ -37,20 +37,27 @@ def stream_job(job_id: str) -> Response:
     if last == DONE:
         return Response(status=204)
     parts = services()
-    stream = Stream(parts, job, Place.read(last) if last else Place(), gone_from_here())
+    environ, leaving = request.environ, is_leaving()
+    place = Place.read(last) if last else Place()
+    stream = Stream(parts, job, place, lambda: is_gone(environ) or leaving())
     let_go = parts.connections.hold(owner)
-    response = Response(_lines(stream.events()), mimetype="text/event-stream")
+    response = event_stream(_lines(stream.events()))
     response.call_on_close(let_go)
-    response.headers["Cache-Control"] = "private, no-store"
-    response.headers["X-Accel-Buffering"] = "no"
     return response
 
 
-def gone_from_here() -> Callable[[], bool]:
-    """Return what says whether the current request's caller is gone, or this process about to."""
-    environ = request.environ
-    is_leaving: Callable[[], bool] = current_app.extensions.get("is_leaving", lambda: False)
-    return lambda: is_gone(environ) or is_leaving()
+def is_leaving() -> Callable[[], bool]:
+    """Return what says whether this process has been told to end."""
+    found: Callable[[], bool] = current_app.extensions.get("is_leaving", lambda: False)
+    return found
+
+
+def event_stream(lines: Iterator[str]) -> Response:
+    """Return a response of server-sent events that nothing on the way keeps back."""
+    response = Response(lines, mimetype="text/event-stream")
+    response.headers["Cache-Control"] = "private, no-store"
+    response.headers["X-Accel-Buffering"] = "no"
+    return response
 
 
 class Stream:

@@ -223,7 +223,7 @@ def read_create_job(request: Request) -> CreateJob:
     Raises MalformedRequest where it cannot be read, InvalidRequest where a field is wrong.
     """
     if request.mimetype == "multipart/form-data":
-        return _validated(CreateJob, _form(request), strict=False)
+        return validated(CreateJob, _form(request), strict=False)
     if request.mimetype != "application/json":
         raise UnsupportedMediaType("send application/json or multipart/form-data")
     return read_json(CreateJob, request)
@@ -247,7 +247,7 @@ def read_json(kind: type[F], request: Request) -> F:
         raise MalformedRequest("the body is not valid JSON", code="malformed_json") from None
     if not isinstance(body, dict):
         raise MalformedRequest("the body must be a JSON object", code="not_an_object")
-    return _validated(kind, body, strict=True)
+    return validated(kind, body, strict=True)
 
 
 def image_bytes(source: str | bytes) -> bytes:
@@ -303,7 +303,8 @@ def _form(request: Request) -> dict[str, Any]:
     return fields
 
 
-def _validated(kind: type[F], fields: dict[str, Any], *, strict: bool) -> F:
+def validated(kind: type[F], fields: dict[str, Any], *, strict: bool) -> F:
+    """Return a body of a kind; ``strict`` takes no text for a number. Raises InvalidRequest."""
     try:
         return kind.model_validate(fields, strict=strict)
     except ValidationError as error:

@@ -6,6 +6,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from flask import Blueprint, Response, current_app, jsonify, request
 
@@ -60,9 +61,7 @@ def create_job() -> Response:
     """Accept a job: 202, or 200 where the caller prefers to wait and it ends in time."""
     owner = tenant()
     parts = services()
-    draft = _draft(owner, read_create_job(request))
-    job, replayed = parts.ledger.submit(draft, _soonest_ms(parts, draft))
-    needs_worker = not replayed and job.deduplicated_from is None
+    job, needs_worker = accept(owner, read_create_job(request))
     with parts.waiting.granted(owner, request.headers.get("Prefer")) as seconds:
         if seconds and needs_worker:
             parts.hints.publish(job.model)
@@ -113,14 +112,32 @@ def list_models() -> Response:
     """List the models that have live workers, in OpenAI's shape."""
     ledger = services().ledger
     names = sorted(name for name in ledger.models() if ledger.workers(name))
-    data = [{"id": n, "object": "model", "created": 0, "owned_by": "llava-jobs"} for n in names]
-    return jsonify({"object": "list", "data": data})
+    return jsonify({"object": "list", "data": [_model(name) for name in names]})
+
+
+@bp.get("/models/<path:name>")
+def get_model(name: str) -> Response:
+    """Show a model that has live workers, in OpenAI's shape."""
+    if not services().ledger.workers(name):
+        raise NotFound("no worker serves this model", code="model_not_found", param="model")
+    return jsonify(_model(name))
+
+
+def _model(name: str) -> dict[str, Any]:
+    return {"id": name, "object": "model", "created": 0, "owned_by": "llava-jobs"}
 
 
 def services() -> Services:
     """Return what the routes of the current application work with."""
     found: Services = current_app.extensions["services"]
     return found
+
+
+def accept(owner: str, body: CreateJob) -> tuple[Job, bool]:
+    """Accept the job that a body asks for; True where a worker is to be called for it."""
+    draft = _draft(owner, body)
+    job, replayed = services().ledger.submit(draft, _soonest_ms(services(), draft))
+    return job, not replayed and job.deduplicated_from is None
 
 
 def own(owner: str, job_id: str) -> Job:

@@ -209,6 +209,14 @@ class Ledger:
         self._run("cancel", job_id, tenant, durable=True)
         return self.get(tenant, job_id)
 
+    def abandon(self, tenant: str, job_id: str) -> None:
+        """Stop a tenant's job whose only caller is gone, unless somebody shares or may repeat it.
+
+        A job that others follow goes on, and stops with the last of them that is gone, too; one
+        with an idempotency key is there for its caller to come back to.
+        """
+        self._run("abandon", job_id, tenant)
+
     def erase(self, tenant: str, job_id: str) -> bool:
         """Leave nothing of a tenant's job, once that is durable; False where there is none.
 

@@ -180,6 +180,11 @@ class Settings(BaseSettings):
         ge=1,
         description="such calls of one tenant in one API process; above: 429",
     )
+    chat_timeout_s: float = Field(
+        default=300,
+        gt=0,
+        description="how long a chat completion waits for its answer before 504; its job goes on",
+    )
     image_processes: int = Field(
         default=1, ge=1, description="processes in which an API process decodes uploads"
     )

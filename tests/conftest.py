@@ -147,3 +147,14 @@ def installation(
         yield running
     finally:
         running.end()
+
+
+@pytest.fixture(scope="session")
+def answering(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    """`llava-jobs up` as a newcomer starts it: the demo model, every setting as it comes."""
+    running = Installation(tmp_path_factory.mktemp("answering"))
+    try:
+        running.ready()
+        yield running
+    finally:
+        running.end()

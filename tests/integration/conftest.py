@@ -14,17 +14,6 @@ from tests.unit.api.pictures import encoded, scene
 TRUTHS: list[dict[str, str]] = json.loads((PICTURES / "truths.json").read_text())
 
 
-@pytest.fixture(scope="session")
-def answering(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
-    """`llava-jobs up` as a newcomer starts it: the demo model, every setting as it comes."""
-    running = Installation(tmp_path_factory.mktemp("answering"))
-    try:
-        running.ready()
-        yield running
-    finally:
-        running.end()
-
-
 @pytest.fixture
 def asker(answering: Installation) -> Iterator[Client]:
     """The project's own client with that installation's key."""

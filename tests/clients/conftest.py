@@ -1,0 +1,47 @@
+"""Clients that none of us wrote, pointed at installations as their users start them."""
+
+import base64
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from openai import OpenAI
+
+from llava_jobs.demo import PICTURES, Example, examples
+from tests.installations import Installation
+
+
+@pytest.fixture
+def openai(answering: Installation) -> Iterator[OpenAI]:
+    """The official client, at an installation that answers right, without its own retries."""
+    with OpenAI(base_url=f"{answering.url}/v1", api_key=answering.key, max_retries=0) as client:
+        yield client
+
+
+@pytest.fixture
+def talkative(installation: Installation) -> Iterator[OpenAI]:
+    """The official client, at an installation that talks on and on."""
+    with OpenAI(base_url=f"{installation.url}/v1", api_key=installation.key, max_retries=0) as made:
+        yield made
+
+
+def conversation(example: Example) -> list[Any]:
+    """A bundled question and its picture, as OpenAI's documentation writes them."""
+    return [
+        {"role": "user", "content": [shown(PICTURES / example.picture), said(example.question)]}
+    ]
+
+
+def shown(picture: Path) -> dict[str, Any]:
+    """A content part that shows a picture."""
+    data = base64.b64encode(picture.read_bytes()).decode()
+    return {"type": "image_url", "image_url": {"url": f"data:image/jpeg;base64,{data}"}}
+
+
+def said(text: str) -> dict[str, str]:
+    """A content part that says something."""
+    return {"type": "text", "text": text}
+
+
+EXAMPLES = examples()
