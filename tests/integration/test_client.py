@@ -35,7 +35,7 @@ def test_what_is_streamed_is_the_answer(asker: Client) -> None:
 def test_a_refusal_has_the_apis_code(asker: Client) -> None:
     with pytest.raises(ApiError) as refused:
         asker.submit(b"no picture", QUESTION)
-    assert (refused.value.status, refused.value.code) == (422, "image_unreadable")
+    assert (refused.value.status, refused.value.code) == (415, "image_unsupported")
     with pytest.raises(ApiError) as unknown:
         list(asker.stream("job_" + "0" * 32))
     assert unknown.value.status == 404
