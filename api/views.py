@@ -135,8 +135,9 @@ def services() -> Services:
 
 def accept(owner: str, body: CreateJob) -> tuple[Job, bool]:
     """Accept the job that a body asks for; True where a worker is to be called for it."""
+    parts = services()
     draft = _draft(owner, body)
-    job, replayed = services().ledger.submit(draft, _soonest_ms(services(), draft))
+    job, replayed = parts.ledger.submit(draft, _soonest_ms(parts, draft))
     return job, not replayed and job.deduplicated_from is None
 
 

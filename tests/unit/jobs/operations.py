@@ -192,7 +192,6 @@ OPERATIONS = [
     Operation("cancel", lambda to, _: queued(to), lambda to, job: to.cancel("acme", job.id)),
     Operation("cancel what runs", held, lambda to, claim: to.cancel("acme", claim.job.id)),
     Operation("abandon", lambda to, _: queued(to), lambda to, job: to.abandon("acme", job.id)),
-    Operation("abandon", lambda to, _: queued(to), lambda to, job: to.abandon("acme", job.id)),
     Operation("erase", held, lambda to, claim: to.erase("acme", claim.job.id)),
     Operation("sweep", overdue, lambda to, _: to.sweep()),
     Operation("upload", lambda to, _: _picture(to), lambda to, _: to.script("upload", *UPLOAD)),
