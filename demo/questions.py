@@ -213,7 +213,7 @@ def truth(scene: Scene, kind: Kind, language: Language) -> str:
         return f"The icon is a {scene.icon}." if english else f"图标是{CHINESE[scene.icon]}。"
     if kind == "count" and scene.buttons:
         if not english:
-            return f"有 {scene.buttons} 个按钮。"
+            return f"按钮有 {scene.buttons} 个。"
         return "There is 1 button." if scene.buttons == 1 else f"There are {scene.buttons} buttons."
     if kind == "code" and scene.code:
         return f"The code is {scene.code}." if english else f"代码是 {scene.code}。"

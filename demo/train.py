@@ -39,7 +39,7 @@ class Recipe:
     tower_steps: int = 900
     tower_batch: int = 64
     tower_rate: float = 1.5e-3
-    steps: int = 2_400
+    steps: int = 3_000
     batch: int = 32
     rate: float = 1e-3
 

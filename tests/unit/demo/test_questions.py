@@ -35,7 +35,7 @@ def test_truths_are_spelled_as_people_say_them() -> None:
     assert [truth(FULL, kind, "zh") for kind in KINDS] == [
         "灯是红色的。",
         "图标是星形。",
-        "有 4 个按钮。",
+        "按钮有 4 个。",
         "代码是 E42。",
         "我看不到。",
     ]
