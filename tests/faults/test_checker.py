@@ -52,6 +52,8 @@ def answered(of: Order, name: str, **fields: Any) -> Job:
         "timing": None,
         "receipt": None,
         "deduplicated_from": None,
+        "previous": None,
+        "webhook_status": None,
         "version": 2,
     }
     return Job(**{**record, **fields})
