@@ -11,7 +11,7 @@ from llava_jobs.demo import PICTURES
 from tests.installations import Installation, run
 from tests.integration.conftest import TRUTHS
 
-QUESTION = "What is the error code?"
+QUESTION = "Read the fault code."
 
 
 def test_many_questions_are_answered_each_under_its_own_number(asker: Client) -> None:
