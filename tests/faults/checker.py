@@ -104,7 +104,10 @@ def _acceptance(
         if job is None or not job.status.is_terminal:
             verdict.lost.append(job_id)
     for post in history.posts:
-        if post.refused and post.status != 429:
+        order = orders.get(post.order)
+        # A queue that grew during the fault cannot meet every deadline, and says so at once.
+        is_too_late = post.status == 422 and order is not None and order.deadline_ms is not None
+        if post.refused and post.status != 429 and not is_too_late:
             verdict.wrong.append(f"order {post.order}: refused with {post.status}")
     tries = Counter(post.order for post in history.posts if not post.refused)
     records = Counter(job.metadata.get("order", -1) for job in jobs.values())
