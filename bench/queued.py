@@ -252,7 +252,8 @@ def drafts() -> Iterator[Draft]:
     numbers = count()
     asked = Conversation((Turn("user", ("What is the error code on the display?",)),))
     for tenant in cycle(f"tenant-{n}" for n in range(TENANTS)):
-        yield Draft(tenant, MODEL, asked, id=f"job_{next(numbers):032x}")
+        # Unshared: jobs that ask the same would follow one another, and not queue.
+        yield Draft(tenant, MODEL, asked, id=f"job_{next(numbers):032x}", cache=False)
 
 
 def canned_reply() -> list[Any]:
