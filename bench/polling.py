@@ -147,9 +147,9 @@ class Callers:
             line.close()
 
     async def _feed(self) -> None:
-        line, after = Line(self._port, self._key), "0"
+        line, after = Line(self._port, self._key), ""
         while True:
-            path = f"/v1/events?after={after}&limit=1000"
+            path = "/v1/events?limit=1000" + (f"&after={after}" if after else "")
             reply = await self._get(line, path, Prefer=f"wait={WAIT_S}")
             if reply is None:
                 continue
