@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from flask import Blueprint, Response, jsonify, request
+from flask import Blueprint, Response, request
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
+from api.private import private
 from api.representation import moment
 from api.validation import Duration, Fields, read_json
 from api.views import services
 from jobs.durations import milliseconds
 from jobs.errors import InvalidRequest, NotFound
-from jobs.keys import LONGEST_S, Key, Scope
+from jobs.keys import LONGEST_S, Key, Scope, tenant_names
 from jobs.tenants import TenantLimits, is_name
 
 bp = Blueprint("admin", __name__, url_prefix="/v1/admin")
@@ -51,7 +52,7 @@ class SetLimits(Fields):
 def list_keys() -> Response:
     """List all keys, oldest first, without their secrets."""
     data = [_key(key) for key in services().keys.list()]
-    return _private({"object": "list", "data": data, "next": None})
+    return private({"object": "list", "data": data, "next": None})
 
 
 @bp.post("/keys")
@@ -69,7 +70,7 @@ def create_key() -> Response:
 @bp.get("/keys/<key_id>")
 def get_key(key_id: str) -> Response:
     """Show a key without its secret."""
-    return _private(_key(services().keys.get(key_id)))
+    return private(_key(services().keys.get(key_id)))
 
 
 @bp.post("/keys/<key_id>/rotate")
@@ -91,15 +92,14 @@ def revoke_key(key_id: str) -> Response:
 def list_tenants() -> Response:
     """List the tenants that have keys or limits."""
     parts = services()
-    names = {key.tenant for key in parts.keys.list()} | set(parts.tenants.with_limits())
-    data = [_tenant(name) for name in sorted(names)]
-    return _private({"object": "list", "data": data, "next": None})
+    data = [_tenant(name) for name in tenant_names(parts.keys, parts.tenants)]
+    return private({"object": "list", "data": data, "next": None})
 
 
 @bp.get("/tenants/<name>")
 def get_tenant(name: str) -> Response:
     """Show a tenant's limits, and how many of its jobs wait."""
-    return _private(_tenant(_named(name)))
+    return private(_tenant(_named(name)))
 
 
 @bp.put("/tenants/<name>/limits")
@@ -108,20 +108,13 @@ def set_limits(name: str) -> Response:
     tenant, body = _named(name), read_json(SetLimits, request)
     limits = TenantLimits(body.queued_jobs, body.requests_per_minute, body.retention_seconds)
     services().tenants.set_limits(tenant, limits)
-    return _private(_tenant(tenant))
+    return private(_tenant(tenant))
 
 
 def _shown_once(secret: str, status: int) -> Response:
     key = services().keys.get(secret.split("_")[1])
-    response = _private({**_key(key), "key": secret})
-    response.status_code = status
+    response = private({**_key(key), "key": secret}, status)
     response.headers["Location"] = f"/v1/admin/keys/{key.id}"
-    return response
-
-
-def _private(data: dict[str, Any]) -> Response:
-    response = jsonify(data)
-    response.headers["Cache-Control"] = "private, no-store"
     return response
 
 

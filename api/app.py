@@ -40,7 +40,6 @@ from jobs.logs import configure_logs
 from jobs.pace import Paces
 from jobs.pieces import Pieces
 from jobs.rates import Rates
-from jobs.scripts import Scripts
 from jobs.settings import Settings
 from jobs.store import connect, inspect
 from jobs.sweeper import sweeper
@@ -94,12 +93,6 @@ def create_app(settings: Settings) -> Flask:
 
 def _services(settings: Settings, client: redis.Redis) -> views.Services:
     durability = inspect(client, settings.durability).durability
-    scripts = Scripts(
-        client,
-        durability=durability,
-        replicas=settings.durable_replicas,
-        durability_timeout=settings.durability_timeout_ms,
-    )
     door = ImageDoor(
         processes=settings.image_processes,
         timeout_s=settings.image_timeout_s,
@@ -107,8 +100,8 @@ def _services(settings: Settings, client: redis.Redis) -> views.Services:
     )
     connections = Connections(settings.connections, settings.tenant_connections)
     pieces = Pieces(client)
-    uploaded = Uploads(client, scripts, settings.upload_retention_s * 1000)
     ledger = Ledger(client, Limits.from_settings(settings), durability=durability)
+    uploaded = Uploads(client, ledger.scripts, settings.upload_retention_s * 1000)
     return views.Services(
         settings=settings,
         ledger=ledger,

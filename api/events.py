@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, Response, jsonify, request
+from flask import Blueprint, Response, request
 
 from api.auth import tenant
+from api.private import private
 from api.queries import EventsQuery, read_query
 from api.representation import moment
 from api.views import services
@@ -33,8 +34,7 @@ def list_events() -> Response:
         for event in told.events
     ]
     after = told.events[-1].cursor if told.events else query.after
-    response = jsonify({"object": "list", "data": data, "next": after, "gap": told.gap})
-    response.headers["Cache-Control"] = "private, no-store"
+    response = private({"object": "list", "data": data, "next": after, "gap": told.gap})
     if seconds:
         response.headers["Preference-Applied"] = f"wait={seconds:g}"
     if not told.events:

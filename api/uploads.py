@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, Response, jsonify, request
+from flask import Blueprint, Response, request
 
 from api.auth import tenant
+from api.private import private
 from api.representation import moment
 from api.validation import Fields, image_bytes, read_json
 from api.views import services
@@ -23,17 +24,13 @@ class CreateImage(Fields):
 def create_image() -> Response:
     """Keep a picture: 201, and the id by which jobs may name it until it expires."""
     upload = services().pictures.upload(tenant(), _sent())
-    response = jsonify(
-        {
-            "id": upload.id,
-            "width": upload.width,
-            "height": upload.height,
-            "expires_at": moment(upload.expires_at),
-        }
-    )
-    response.status_code = 201
-    response.headers["Cache-Control"] = "private, no-store"
-    return response
+    data = {
+        "id": upload.id,
+        "width": upload.width,
+        "height": upload.height,
+        "expires_at": moment(upload.expires_at),
+    }
+    return private(data, 201)
 
 
 @bp.delete("/images/<image_id>")

@@ -159,10 +159,11 @@ def _shown(job: Job) -> Response:
     if job.status is Status.QUEUED:
         position = parts.ledger.position(job)
         queue = as_queue(position, job.priority, parts.paces.of(job.model))
-    response = jsonify(represent(job, queue))
+    shown = represent(job, queue)
+    response = jsonify(shown)
     # Weak: a forecast that was made for the same place is as good, and must not defeat polling.
-    same = represent(job, {"position": position})
-    digest = hashlib.sha256(json.dumps(same).encode()).hexdigest()
+    same = json.dumps({**shown, "queue": position})
+    digest = hashlib.sha256(same.encode()).hexdigest()
     response.set_etag(digest[:32], weak=True)
     response.headers["Cache-Control"] = "private, no-cache"
     if not job.status.is_terminal:

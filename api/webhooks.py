@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask import Blueprint, Response, jsonify, request
+from flask import Blueprint, Response, request
 from pydantic import Field
 
 from api.auth import tenant
+from api.private import private
 from api.representation import moment
 from api.validation import Fields, read_json
 from api.views import no_job, services
@@ -36,9 +37,7 @@ def send_again(job_id: str) -> Response:
     owner = tenant()
     if not services().receivers.deliveries.send_again(owner, job_id):
         raise no_job()
-    response = _deliveries(owner, job_id)
-    response.status_code = 202
-    return response
+    return _deliveries(owner, job_id, 202)
 
 
 @bp.post("/webhooks/secret")
@@ -62,13 +61,12 @@ def enable_url() -> Response:
     return Response(status=204)
 
 
-def _deliveries(owner: str, job_id: str) -> Response:
+def _deliveries(owner: str, job_id: str, status: int = 200) -> Response:
     found = services().receivers.deliveries.of(owner, job_id)
     if found is None:
         raise no_job()
-    response = jsonify({"object": "list", "data": [_shown(d) for d in found], "next": None})
-    response.headers["Cache-Control"] = "private, no-store"
-    return response
+    data = [_shown(delivery) for delivery in found]
+    return private({"object": "list", "data": data, "next": None}, status)
 
 
 def _shown(delivery: Delivery) -> dict[str, Any]:
@@ -89,7 +87,4 @@ def _shown(delivery: Delivery) -> dict[str, Any]:
 
 
 def _shown_once(secret: str, status: int) -> Response:
-    response = jsonify({"object": "webhook_secret", "secret": secret})
-    response.status_code = status
-    response.headers["Cache-Control"] = "private, no-store"
-    return response
+    return private({"object": "webhook_secret", "secret": secret}, status)

@@ -17,7 +17,7 @@ from jobs.errors import ConfigurationError, NotFound, Unauthorized
 from jobs.records import decoded
 from jobs.scripts import PREFIX, Scripts
 from jobs.store import told_plainly
-from jobs.tenants import named
+from jobs.tenants import Tenants, named
 
 _FORM = re.compile(r"lj_([a-z0-9]{8,32})_([A-Za-z0-9]{32,128})")
 DEFAULT_TENANT = "default"
@@ -190,6 +190,11 @@ class Keys:
             previous_ending=(fields.get("previous_ending") or None) if rotating else None,
             previous_until=previous_until if rotating else None,
         )
+
+
+def tenant_names(keys: Keys, tenants: Tenants) -> list[str]:
+    """Return the names of the tenants that have keys or limits, sorted."""
+    return sorted({key.tenant for key in keys.list()} | set(tenants.with_limits()))
 
 
 def _known(scopes: str) -> list[Scope]:

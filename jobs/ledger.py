@@ -68,8 +68,8 @@ class Sweep:
 class Ledger:
     """The jobs of all tenants in one Redis or Valkey.
 
-    ``durability`` and ``clock`` are as in jobs.scripts. Every method raises StoreUnavailable where
-    the store cannot be used.
+    ``durability`` and ``clock`` are as in jobs.scripts; ``scripts`` runs others as durably. Every
+    method raises StoreUnavailable where the store cannot be used.
     """
 
     def __init__(
@@ -82,13 +82,14 @@ class Ledger:
     ) -> None:
         self._client = client
         self._limits = limits or Limits()
-        self._run = Scripts(
+        self.scripts = Scripts(
             client,
             durability=durability,
             durability_timeout=self._limits.durability_timeout,
             replicas=self._limits.durable_replicas,
             clock=clock,
-        ).run
+        )
+        self._run = self.scripts.run
 
     def submit(self, draft: Draft, soonest_ms: int = 0) -> tuple[Job, bool]:
         """Accept a job and return it once it is durable; True where an idempotency key replayed it.
@@ -243,24 +244,26 @@ class Ledger:
         """
         if job.deduplicated_from:
             job = self.get(job.tenant, job.deduplicated_from) or job
-        with told_plainly(), self._client.pipeline(transaction=False) as pipe:
-            pipe.zrank(f"{PREFIX}queue:{job.model}:{job.priority}:{job.tenant}", job.id)
-            pipe.zcard(f"{PREFIX}turns:{job.model}:{job.priority}")
-            pipe.hget(f"{PREFIX}queued:{job.model}", job.priority)
-            rank, tenants, queued = pipe.execute()
+        rank, tenants, queued = self._line(job, lambda pipe, queue: pipe.zrank(queue, job.id))
         if rank is None:
             return 1  # a suspect or a delayed retry, which comes before the queue, or it runs
-        return min(int(rank) * max(int(tenants), 1) + int(tenants), int(queued or 0)) or 1
+        return _bound(rank, tenants, queued)
 
     def next_position(self, draft: Draft) -> int:
         """Return the position that a job would have if it were queued now."""
+        rank, others, queued = self._line(draft, lambda pipe, queue: pipe.zcard(queue))
+        return _bound(rank or 0, others + (not rank), queued + 1)
+
+    def _line(
+        self, one: Job | Draft, rank: Callable[[Any, str], object]
+    ) -> tuple[int | None, int, int]:
+        """Return a rank in a tenant's queue, and how many tenants and jobs wait in its class."""
         with told_plainly(), self._client.pipeline(transaction=False) as pipe:
-            pipe.zcard(f"{PREFIX}queue:{draft.model}:{draft.priority}:{draft.tenant}")
-            pipe.zcard(f"{PREFIX}turns:{draft.model}:{draft.priority}")
-            pipe.hget(f"{PREFIX}queued:{draft.model}", draft.priority)
-            rank, others, queued = pipe.execute()
-        tenants = int(others) + (not rank)
-        return min(int(rank) * tenants + tenants, int(queued or 0) + 1)
+            rank(pipe, f"{PREFIX}queue:{one.model}:{one.priority}:{one.tenant}")
+            pipe.zcard(f"{PREFIX}turns:{one.model}:{one.priority}")
+            pipe.hget(f"{PREFIX}queued:{one.model}", one.priority)
+            found, tenants, queued = pipe.execute()
+        return found, int(tenants), int(queued or 0)
 
     def queued(self, model: str) -> dict[str, int]:
         """Return how many jobs of a model can be claimed, by class; ``suspect`` is one of them."""
@@ -287,3 +290,8 @@ class Ledger:
                 self._client.mget([f"{PREFIX}worker:{n.decode()}" for n in names]) if names else []
             )
         return {n.decode(): json.loads(f) for n, f in zip(names, facts, strict=True) if f}
+
+
+def _bound(rank: int, tenants: int, queued: int) -> int:
+    """The most jobs of a class that are claimed until one of that rank is, itself included."""
+    return min(rank * max(tenants, 1) + tenants, queued) or 1

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from jobs.keys import LONGEST_S, Keys
+from jobs.keys import LONGEST_S, Keys, tenant_names
 from jobs.tenants import TenantLimits, Tenants
 from llava_jobs.stores import data_dir_option, opened_store, seconds
 from llava_jobs.tables import print_table
@@ -32,8 +32,7 @@ def list_tenants(data_dir: Path) -> None:
     ]
     with opened_store(data_dir) as store:
         known = Tenants(store)
-        names = {key.tenant for key in Keys(store).list()} | set(known.with_limits())
-        for name in sorted(names):
+        for name in tenant_names(Keys(store), known):
             limits = vars(known.limits(name)).values()
             shown = ("" if limit is None else str(limit) for limit in limits)
             rows.append((name, str(known.queued(name)), *shown))

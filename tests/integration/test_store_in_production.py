@@ -1,5 +1,6 @@
 """API and worker over a store as operators run it: behind Sentinel, and with the least rights."""
 
+import contextlib
 import re
 import signal
 from collections.abc import Callable, Iterator
@@ -39,30 +40,37 @@ def url_of_role(store: EmbeddedStore, client: Any) -> Iterator[Callable[[str], s
     client.execute_command("ACL", "DELUSER", *rights)
 
 
+@contextlib.contextmanager
+def serving(
+    of_api: dict[str, str], of_worker: dict[str, str]
+) -> Iterator[tuple[str, Running, Running]]:
+    """Run an API and a worker in such environments: (URL, API, worker), once a job is answered."""
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    api = Running([*GUNICORN, "-b", f"127.0.0.1:{port}", "api:create_app()"], of_api)
+    worker = Running(CELERY, of_worker)
+    try:
+        eventually(lambda: _is_ready(url), "a worker is ready", 90)
+        yield url, api, worker
+    finally:
+        worker.end()
+        api.end()
+
+
 def test_api_and_worker_need_no_more_rights_than_documented(
     url_of_role: Callable[[str], str], client: Any, model_folder: Path, picture: bytes
 ) -> None:
     client.execute_command("ACL", "LOG", "RESET")
     key = Keys(client).create("acme")
-    port = free_port()
-    url = f"http://127.0.0.1:{port}"
     common = {"model": str(model_folder), "drain_seconds": "1", "sweep_ms": "100"}
-    api = Running(
-        [*GUNICORN, "-b", f"127.0.0.1:{port}", "api:create_app()"],
-        environment(redis_url=url_of_role("api"), **common),
-    )
-    worker = Running(CELERY, environment(redis_url=url_of_role("worker"), **common))
-    try:
-        eventually(lambda: _is_ready(url), "a worker is ready", 90)
+    roles = [environment(redis_url=url_of_role(role), **common) for role in ("api", "worker")]
+    with serving(*roles) as (url, _, worker):
         with caller(url, key) as http:
             job_id = submit(http, picture, max_new_tokens="4")["id"]
             assert ended(http, job_id)["status"] == "succeeded"
             assert http.delete(f"/v1/jobs/{job_id}").status_code == 204
         worker.send(signal.SIGTERM)
         assert worker.status() == 0, worker.text
-    finally:
-        worker.end()
-        api.end()
     assert client.execute_command("ACL", "LOG") == []
 
 
@@ -79,28 +87,18 @@ def test_every_job_that_was_accepted_ends_though_the_leading_server_dies(
             renew_ms="300",
             sweep_ms="100",
         )
-        client = connect(store)
-        key = Keys(client).create("acme")
-        port = free_port()
-        url = f"http://127.0.0.1:{port}"
-        api = Running([*GUNICORN, "-b", f"127.0.0.1:{port}", "api:create_app()"], settings)
-        worker = Running(CELERY, settings)
-        try:
-            eventually(lambda: _is_ready(url), "a worker is ready", 90)
-            with caller(url, key) as http:
-                accepted = [submit(http, picture, max_new_tokens="8")["id"] for _ in range(6)]
-                leader.kill()
-                for job_id in accepted:
-                    eventually(partial(_has_succeeded, http, job_id), "a job succeeds", 60)
-                leader.start()  # which follows now: two servers must have what is accepted
-                later = eventually(lambda: _accepted(http, picture), "jobs are accepted again", 60)
-                eventually(partial(_has_succeeded, http, later), "that job succeeds, too", 60)
+        with contextlib.closing(connect(store)) as client:
+            key = Keys(client).create("acme")
+        with serving(settings, settings) as (url, api, worker), caller(url, key) as http:
+            accepted = [submit(http, picture, max_new_tokens="8")["id"] for _ in range(6)]
+            leader.kill()
+            for job_id in accepted:
+                eventually(partial(_has_succeeded, http, job_id), "a job succeeds", 60)
+            leader.start()  # which follows now: two servers must have what is accepted
+            later = eventually(lambda: _accepted(http, picture), "jobs are accepted again", 60)
+            eventually(partial(_has_succeeded, http, later), "that job succeeds, too", 60)
             assert not api.ended
             assert not worker.ended
-        finally:
-            worker.end()
-            api.end()
-            client.close()
 
 
 def _is_ready(url: str) -> bool:

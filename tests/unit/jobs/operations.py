@@ -13,7 +13,7 @@ from jobs.image_store import ImageStore
 from jobs.job import Draft, Job
 from jobs.ledger import Ledger, Limits
 from jobs.request import Conversation, Turn
-from jobs.scripts import PREFIX, Durability, Scripts
+from jobs.scripts import PREFIX, Durability
 from tests.ledgers import ANSWER, FAILURE, MODEL, Clock, claimed, draft, webhook
 
 LIMITS = Limits(lease=30_000, retention=60_000)
@@ -32,11 +32,10 @@ class Scripted(Ledger):
     ) -> None:
         super().__init__(client, LIMITS, durability=durability, clock=clock)
         self.client = client
-        self._scripts = Scripts(client, durability=durability, clock=clock)
 
     def script(self, name: str, *arguments: str | int) -> Any:
         """Run a script, durably."""
-        return self._scripts.run(name, *arguments, durable=True)
+        return self.scripts.run(name, *arguments, durable=True)
 
 
 @dataclass(frozen=True)

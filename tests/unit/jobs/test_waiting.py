@@ -17,6 +17,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from jobs import pace
 from jobs.job import Priority
 from jobs.ledger import Ledger
 from tests.ledgers import claimed, submitted
@@ -125,6 +126,10 @@ def test_no_job_waits_for_more_claims_than_its_place_allows(ledger: Ledger, seed
         name, left = waited.pop(job.id)
         assert left > 0, f"a {name} job waited for longer than its place allows"
         waited = {other: (its, left - 1) for other, (its, left) in waited.items()}
+
+
+def test_forecasts_share_claims_between_classes_as_that_proof_does() -> None:
+    assert pace.WEIGHTS == WEIGHTS
 
 
 def test_a_place_in_the_queue_is_told_within_that_bound(ledger: Ledger) -> None:
