@@ -11,8 +11,10 @@ from flask import Flask
 from api import (
     admin,
     auth,
+    batches,
     chat,
     events,
+    files,
     health,
     listing,
     problems,
@@ -23,14 +25,17 @@ from api import (
     webhooks,
 )
 from api.connections import Connections
+from api.feeding import Feeder
 from api.following import Following
 from api.image_urls import image_urls
 from api.images import ImageDoor
 from api.pictures import Pictures
 from api.receivers import receivers
 from api.waiting import Waiting
+from jobs.batches import Batches
 from jobs.changes import Changes
 from jobs.feed import Feed
+from jobs.files import Files
 from jobs.hints import Hints, celery_app
 from jobs.image_store import ImageStore
 from jobs.keys import DEFAULT_TENANT, Keys
@@ -70,7 +75,8 @@ def create_app(settings: Settings) -> Flask:
     app.extensions["rates"] = Rates(client, settings.requests_per_minute)
     if settings.bootstrap_key:
         parts.keys.create_first(DEFAULT_TENANT, settings.bootstrap_key.get_secret_value())
-    for routes in (views, streaming, chat, listing, events, webhooks, uploads, admin, health):
+    own = (views, streaming, listing, events, webhooks, uploads, admin, health)
+    for routes in (*own, chat, files, batches):
         app.register_blueprint(routes.bp)
     auth.init_app(app)
     rates.init_app(app)
@@ -82,10 +88,19 @@ def create_app(settings: Settings) -> Flask:
 
     changes = Changes(client, heard)
     sweeping = sweeper(client, parts.ledger, parts.hints, settings)
-    for thread in (changes, parts.following, sweeping):
+    feeder = Feeder(parts)
+    for thread in (changes, parts.following, sweeping, feeder):
         thread.start()
     running = app.extensions["running"] = ExitStack()
-    for part in (client, parts.hints, parts.pictures.door, sweeping, parts.following, changes):
+    for part in (
+        client,
+        parts.hints,
+        parts.pictures.door,
+        feeder,
+        sweeping,
+        parts.following,
+        changes,
+    ):
         running.callback(part.close)
     atexit.register(running.close)
     return app
@@ -117,4 +132,12 @@ def _services(settings: Settings, client: redis.Redis) -> views.Services:
         connections=connections,
         paces=Paces(client, ledger),
         receivers=receivers(client, settings),
+        files=Files(
+            client,
+            ledger.scripts,
+            life_ms=settings.file_retention_s * 1000,
+            most_bytes=settings.max_file_bytes,
+            most_of_tenant=settings.tenant_file_bytes,
+        ),
+        batches=Batches(client, ledger.scripts),
     )

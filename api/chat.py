@@ -14,6 +14,7 @@ from flask import Blueprint, Response, jsonify, request
 from api.auth import tenant
 from api.chat_request import ChatCompletion
 from api.completions import Chunks, NotAnswered, completion
+from api.openai_statuses import as_clients_know_it
 from api.presence import is_gone
 from api.problems import openai_error, problem
 from api.streaming import Stream, event_stream, is_leaving
@@ -54,9 +55,7 @@ def create_chat_completion() -> Response:
 @bp.errorhandler(JobsError)
 def _as_openai_says_it(error: JobsError) -> Response:
     """Answer with the status that OpenAI's clients have a class for."""
-    if error.status == 422:
-        error.status = 404 if error.code == "model_not_found" else 400
-    response = problem(error)
+    response = problem(as_clients_know_it(error))
     if isinstance(error, NotAnswered):
         response.headers["Location"] = f"/v1/jobs/{error.job}"
         if error.final:

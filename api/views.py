@@ -20,8 +20,10 @@ from api.receivers import Receivers
 from api.representation import represent
 from api.validation import CreateJob, Message, TextPart, read_create_job
 from api.waiting import Waiting
+from jobs.batches import Batches
 from jobs.errors import InvalidRequest, NotFound
 from jobs.feed import Feed
+from jobs.files import Files
 from jobs.hints import Hints
 from jobs.job import Draft, Job, Priority, Status
 from jobs.keys import Keys, Scope
@@ -54,6 +56,8 @@ class Services:
     connections: Connections
     paces: Paces
     receivers: Receivers
+    files: Files
+    batches: Batches
 
 
 @bp.post("/jobs")
@@ -136,7 +140,11 @@ def services() -> Services:
 def accept(owner: str, body: CreateJob) -> tuple[Job, bool]:
     """Accept the job that a body asks for; True where a worker is to be called for it."""
     parts = services()
-    draft = _draft(owner, body)
+    return submit(parts, drafted(parts, owner, body, _idempotency_key()))
+
+
+def submit(parts: Services, draft: Draft) -> tuple[Job, bool]:
+    """Accept a job; True where a worker is to be called for it."""
     job, replayed = parts.ledger.submit(draft, _soonest_ms(parts, draft))
     return job, not replayed and job.deduplicated_from is None
 
@@ -171,21 +179,22 @@ def _shown(job: Job) -> Response:
     return response
 
 
-def _draft(owner: str, body: CreateJob) -> Draft:
+def drafted(
+    parts: Services, owner: str, body: CreateJob, idempotency_key: str | None = None
+) -> Draft:
     """Return the job that a body asks for, its pictures stored."""
-    settings = services().settings
-    previous = _previous(owner, body)
+    settings = parts.settings
+    previous = _previous(parts, owner, body)
     _check_limits(body, settings, len(previous.conversation.images) if previous else 0)
-    idempotency_key = _idempotency_key()
     model = body.model or (previous.model if previous else settings.served_model)
-    if model != settings.served_model and model not in services().ledger.models():
+    if model != settings.served_model and model not in parts.ledger.models():
         raise InvalidRequest(
             "no worker serves this model; GET /v1/models lists those that are served",
             code="model_not_found",
             param="model",
         )
-    webhook = services().receivers.accept(owner, body.webhook) if body.webhook else None
-    conversation = _conversation(body, services().pictures.shown(owner, body.sources))
+    webhook = parts.receivers.accept(owner, body.webhook) if body.webhook else None
+    conversation = _conversation(body, parts.pictures.shown(owner, body.sources))
     draft = Draft(
         tenant=owner,
         model=model,
@@ -217,11 +226,11 @@ def _soonest_ms(parts: Services, draft: Draft) -> int:
     return round(pace.forecast(parts.ledger.next_position(draft), draft.priority).finish_p50)
 
 
-def _previous(owner: str, body: CreateJob) -> Job | None:
+def _previous(parts: Services, owner: str, body: CreateJob) -> Job | None:
     if body.previous_job_id is None:
         return None
     require(Scope.READ)  # an answer can be read out of what is said about it
-    return answered(services().ledger, owner, body.previous_job_id)
+    return answered(parts.ledger, owner, body.previous_job_id)
 
 
 def _parameters(body: CreateJob) -> Parameters:

@@ -26,6 +26,7 @@ PNG = encoded(scene(), "PNG")
 DATA_URI = f"data:image/png;base64,{base64.b64encode(PNG).decode()}"
 QUESTION = "What is the error code?"
 MAX_BODY_BYTES = 2 * 1024 * 1024
+MAX_FILE_BYTES = 24 * 1024 * 1024
 
 
 def body(**changes: Any) -> dict[str, Any]:
@@ -65,9 +66,13 @@ class Caller:
 
 @pytest.fixture(scope="session")
 def app(store: EmbeddedStore) -> Iterator[Flask]:
-    """The application, with a sweeper that leaves the tests alone."""
+    """The application, with a sweeper and a feeder that leave the tests alone."""
     settings = Settings(
-        redis_url=SecretStr(store.url), sweep_ms=3_600_000, max_body_bytes=MAX_BODY_BYTES
+        redis_url=SecretStr(store.url),
+        sweep_ms=3_600_000,
+        batch_ms=3_600_000,
+        max_body_bytes=MAX_BODY_BYTES,
+        max_file_bytes=MAX_FILE_BYTES,
     )
     made = create_app(settings)
     # A store that is emptied for each test has no pace to keep for a second.
