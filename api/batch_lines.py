@@ -39,7 +39,7 @@ class Seen:
     _SLOTS = 1 << 17
 
     def __init__(self) -> None:
-        self._digests = array("Q", bytes(8 * self._SLOTS))
+        self._digests = array("Q", [0]) * self._SLOTS
 
     def add(self, text: str) -> bool:
         """Take a text; False where it was there before."""
