@@ -56,7 +56,8 @@ class Seen:
 def read_line(text: bytes, endpoint: str) -> Asked:
     """Return what a line asks for; raises InvalidRequest where it cannot be told."""
     try:
-        line = from_json(text, allow_inf_nan=False)
+        # Its cache would keep thousands of texts of lines that are dealt with.
+        line = from_json(text, allow_inf_nan=False, cache_strings="keys")
     except ValueError:
         line = None
     if not isinstance(line, dict):

@@ -6,6 +6,7 @@ import gc
 import random
 import threading
 import tracemalloc
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -204,7 +205,10 @@ def test_a_batch_is_fed_with_few_of_its_lines_in_memory(
     shown = picture(api)
 
     def most(count: int) -> int:
-        begun, feeding = begin(api, questions(shown, count)), feeder(app, jobs=20)
+        asked = (asks(shown, f"What is {i}?", user="x" * 4_000) for i in range(count))
+        begun = begin(api, jsonl(line(f"n{i}", body) for i, body in enumerate(asked)))
+        feeding = feeder(app, jobs=20)
+        until(api, feeding, begun, "in_progress")
 
         def drive() -> None:
             while batch_of(api, begun)["status"] not in ENDS:
@@ -215,8 +219,8 @@ def test_a_batch_is_fed_with_few_of_its_lines_in_memory(
         assert batch_of(api, begun)["request_counts"]["completed"] == count
         return held
 
-    most(20)  # what is made once
-    assert most(220) - most(20) < 60_000  # of 200 lines more, whose answers are twice as long
+    most(40)  # what is made once
+    assert most(240) - most(40) < 200_000  # of 200 lines more, which have 800,000 bytes
 
 
 def test_fifty_thousand_lines_are_looked_through_in_the_memory_of_a_few(
