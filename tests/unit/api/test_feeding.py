@@ -220,7 +220,7 @@ def test_a_batch_is_fed_with_few_of_its_lines_in_memory(
         return held
 
     most(40)  # what is made once
-    assert most(240) - most(40) < 200_000  # of 200 lines more, which have 800,000 bytes
+    assert most(440) - most(40) < 600_000  # of 400 lines more, which have 1,600,000 bytes
 
 
 def test_fifty_thousand_lines_are_looked_through_in_the_memory_of_a_few(
