@@ -22,8 +22,6 @@ from jobs.files import File
 from jobs.job import Job, Priority
 from jobs.lines import lines
 
-LEASE_MS = 60_000
-"""How long a batch waits whose feeder has died."""
 AT_ONCE = 50
 """Lines that one script writes."""
 _STEP_S = 0.5
@@ -60,7 +58,7 @@ class Feeder:
 
         Raises StoreUnavailable, LedgerFull; another step goes on from there.
         """
-        taken = self._parts.batches.take(LEASE_MS)
+        taken = self._parts.batches.take(self._parts.settings.lease_ms)
         if taken is None:
             return False
         batch, now = taken

@@ -69,7 +69,7 @@ class Batches:
         metadata: Mapping[str, str] | None,
         keep_ms: int,
     ) -> Batch:
-        """Begin a batch, once that is durable; its files are kept for ``keep_ms`` after its window.
+        """Begin a batch, once that is durable; what it writes is kept for ``keep_ms`` from its end.
 
         Raises InvalidRequest where there is no such input, TooManyBatches, LedgerFull.
         """

@@ -212,7 +212,7 @@ class Settings(BaseSettings):
     file_retention_s: int = Field(
         default=7 * 86_400,
         ge=3_600,
-        description="how long a file is kept; of what a batch wrote, from the end of its window",
+        description="how long a file is kept; what a batch wrote, from its end on",
     )
     batch_jobs: int = Field(
         default=512,

@@ -18,14 +18,22 @@ local function become(next)
   redis.call('HSET', record, 'status', next, next, whole(now))
 end
 
--- The end of a batch: its files may be erased from now on, and it is kept no longer than they are.
+-- The end of a batch: its files may be erased from now on, and what it wrote is kept as long as itself.
 local function close(last)
   become(last)
-  local tenant = field('tenant')
+  local tenant, keep = field('tenant'), tonumber(field('keep'))
   for _, name in ipairs({ 'input', 'output', 'errors' }) do
     local file = key('file', tenant, field(name))
-    if redis.call('EXISTS', file) == 1 then
+    local parts = tonumber(redis.call('HGET', file, 'parts'))
+    if parts then
       redis.call('HINCRBY', file, 'needed', -1)
+    end
+    if parts and name ~= 'input' then
+      redis.call('HSET', file, 'expires', whole(now + keep))
+      redis.call('PEXPIRE', file, whole(keep))
+      for part = 0, parts - 1 do
+        redis.call('PEXPIRE', key('file', tenant, field(name), part), whole(keep))
+      end
     end
   end
   if redis.call('HINCRBY', key('open-batches'), tenant, -1) == 0 then
@@ -33,7 +41,7 @@ local function close(last)
   end
   redis.call('ZREM', key('batch-turns'), id)
   redis.call('DEL', key('batch-jobs', id))
-  redis.call('PEXPIRE', record, whole(math.max(tonumber(field('expires')) - now, 0) + field('keep')))
+  redis.call('PEXPIRE', record, whole(keep))
 end
 
 local function is_all_written()

@@ -277,6 +277,23 @@ def test_a_batch_that_is_cancelled_before_it_was_looked_through_has_no_lines(
     assert ended["output_file_id"] is ended["error_file_id"] is None
 
 
+def test_what_a_batch_wrote_goes_with_it(
+    app: Flask, api: Caller, books: Ledger, client: Any
+) -> None:
+    lines = jsonl([line("a", asks(picture(api), "What is it?")), line("b", {"model": "demo"})])
+    wanted = {"anchor": "created_at", "seconds": 3_600}
+    begun = begin(api, lines, output_expires_after=wanted)
+    ended = run(api, feeder(app), books, begun)
+    for name in ("output_file_id", "error_file_id"):
+        file = api("GET", f"/v1/files/{ended[name]}").get_json()
+        assert 0 <= file["expires_at"] - ended["completed_at"] - 3_600 <= 1
+        assert file["purpose"] == "batch_output"
+        lives = [client.pttl(key) for key in client.keys(f"{PREFIX}file:acme:{ended[name]}*")]
+        assert len(lives) == 2
+        assert all(3_500_000 < life <= 3_600_000 for life in lives)
+    assert 3_500_000 < client.pttl(f"{PREFIX}batch:{begun['id']}") <= 3_600_000
+
+
 def test_what_has_ended_cannot_be_cancelled(app: Flask, api: Caller, books: Ledger) -> None:
     begun = begin(api, questions(picture(api), 1))
     run(api, feeder(app), books, begun)
