@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +16,7 @@ from openai.types import Batch
 from llava_jobs.demo import Example
 from tests.clients.conftest import EXAMPLES, conversation
 from tests.eventually import eventually
+from tests.installations import Installation, descendants
 
 FIRST = EXAMPLES[0]
 ENDPOINT: Any = "/v1/chat/completions"
@@ -128,6 +131,33 @@ def test_answers_are_read_while_a_batch_runs_and_kept_when_it_is_cancelled(
     assert not set(kept) & set(left)
     assert {each["error"]["code"] for each in left.values()} == {"batch_cancelled"}
     assert talkative.batches.cancel(batch.id).status == "cancelled"
+
+
+def test_an_api_killed_again_and_again_loses_and_doubles_no_line(
+    talkative: OpenAI, installation: Installation
+) -> None:
+    patient = talkative.with_options(max_retries=10)
+    short: dict[str, Any] = {"model": "talkative", "max_tokens": 10}
+    lines = [line(f"k{number}", seed=200 + number, **short) for number in range(700)]
+    batch = begun(patient, lines)
+    for share in (0, 120):
+
+        def is_beyond(found: Batch, share: int = share) -> bool:
+            return bool(found.request_counts and found.request_counts.completed > share)
+
+        found = seen(patient, batch, is_beyond, f"more than {share} are answered")
+        assert found.status == "in_progress"
+        api = installation.process("gunicorn")
+        for child in descendants(api.pid):
+            os.kill(child.pid, signal.SIGKILL)
+        os.kill(api.pid, signal.SIGKILL)
+        eventually(lambda api=api: not api.lives, "it is dead")  # type: ignore[misc]
+    done = ended(patient, batch)
+    assert done.status == "completed"
+    assert done.request_counts
+    assert (done.request_counts.completed, done.request_counts.failed) == (700, 0)
+    answers = lines_of(patient, done.output_file_id)
+    assert set(answers) == {each["custom_id"] for each in lines}
 
 
 def test_files_and_batches_are_listed_found_and_erased(openai: OpenAI) -> None:
