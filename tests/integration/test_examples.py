@@ -1,0 +1,246 @@
+"""Every program under examples/, against a whole installation and helpdesks on loopback."""
+
+import csv
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from llava_jobs.demo import PICTURES
+from tests import helpdesks
+from tests.eventually import eventually
+from tests.installations import Installation, Running, caller, environment, free_port
+from tests.integration.conftest import TRUTHS
+from tests.unit.test_imports import imported
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "examples" / "helpdesk" / "README.md").read_text()
+BLOCKS = dict(re.findall(r"<!-- tested: ([\w-]+) -->\n```sh\n(.+?)```", README, re.DOTALL))
+PICTURE = (PICTURES / "landscape.jpg").read_bytes()
+SECOND = next(truth for truth in TRUTHS if truth["question"] == "What color is the indicator?")
+
+
+def test_every_example_is_run_by_a_test() -> None:
+    run = {"examples.bulk_folder", "examples.two_turns", "examples.helpdesk.app"}
+    run |= {"examples.policy"}  # by the workers of the guarded installation
+    tests = "".join(path.read_text() for path in (ROOT / "tests").rglob("*.py"))
+    assert all(name in tests.replace('run = {"examples', "") + README for name in run)
+    left = list(run)
+    while left:
+        path = ROOT / f"{left.pop().replace('.', '/')}.py"
+        new = {name for name in imported(path) if (ROOT / f"{name.replace('.', '/')}.py").exists()}
+        left += sorted(found := {n for n in new if n.startswith("examples.")} - run)
+        run |= found
+    programs = [path for path in (ROOT / "examples").rglob("*.py") if path.name != "__init__.py"]
+    assert {path.relative_to(ROOT).with_suffix("").as_posix() for path in programs} == {
+        name.replace(".", "/") for name in run
+    }
+
+
+def example(installation: Installation, module: str, *arguments: str) -> str:
+    """Run an example to its end; what it printed."""
+    done = subprocess.run(
+        [sys.executable, "-m", module, *arguments],
+        cwd=ROOT,
+        env=environment(url=installation.url, api_key=installation.key),
+        capture_output=True,
+        text=True,
+        timeout=90,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_a_conversation_of_two_turns(guarded: Installation) -> None:
+    questions = ("What is the error code?", SECOND["question"])
+    said = example(guarded, "examples.two_turns", str(PICTURES / "landscape.jpg"), *questions)
+    assert said.splitlines() == ["The code is E42.", SECOND["answer"]]
+
+
+def test_a_folder_is_answered_into_a_csv_and_a_repeat_goes_on(
+    guarded: Installation, tmp_path: Path
+) -> None:
+    pictures, out = tmp_path / "pictures", tmp_path / "answers.csv"
+    pictures.mkdir()
+    for name in ("landscape.jpg", "portrait.jpg", "square.png"):
+        shutil.copy(PICTURES / name, pictures)
+    (pictures / "notes.txt").write_text("no picture")
+    words = ("examples.bulk_folder", str(pictures), str(out), "What is the error code?")
+
+    assert example(guarded, *words) == "3 asked\n"
+    with out.open(newline="") as rows:
+        answers = {name: (status, said) for name, status, said in csv.reader(rows)}
+    assert set(answers) == {"landscape.jpg", "portrait.jpg", "square.png"}
+    assert answers["landscape.jpg"] == ("succeeded", "The code is E42.")
+
+    out.write_text("".join(out.read_text().splitlines(keepends=True)[:-1]))
+    assert example(guarded, *words) == "1 asked\n"
+    assert example(guarded, *words) == "0 asked\n"
+
+
+@dataclass
+class Desk:
+    """The receiver as its README starts it, and what stands around it."""
+
+    url: str
+    zendesk: helpdesks.Zendesk
+    chatwoot: helpdesks.Chatwoot
+    storage: helpdesks.Storage
+    jobs: httpx.Client
+
+    def jobs_of(self, group: str) -> list[dict[str, Any]]:
+        """The jobs that were submitted for a ticket."""
+        found: list[dict[str, Any]] = self.jobs.get("/v1/jobs", params={"group": group}).json()[
+            "data"
+        ]
+        return found
+
+    def told(self, job_id: str) -> list[dict[str, Any]]:
+        """How the receiver was told of a job's end, attempt by attempt."""
+        [delivery] = self.jobs.get(f"/v1/jobs/{job_id}/deliveries").json()["data"]
+        attempts: list[dict[str, Any]] = delivery["attempts"]
+        return attempts
+
+    def tell_again(self, job_id: str, status_code: int = 200) -> None:
+        """Have the receiver told of a job's end once more, to which it answers so."""
+        before = len(self.told(job_id))
+        self.jobs.post(f"/v1/jobs/{job_id}/deliveries").raise_for_status()
+        eventually(lambda: len(self.told(job_id)) > before, "it is told again", 30)
+        assert self.told(job_id)[-1]["status_code"] == status_code
+
+
+@pytest.fixture(scope="module")
+def desk(guarded: Installation) -> Iterator[Desk]:
+    """A receiver between that installation and two helpdesks."""
+    storage = helpdesks.Storage()
+    zendesk, chatwoot = helpdesks.Zendesk(storage), helpdesks.Chatwoot(storage)
+    with ExitStack() as stack:
+        for place in (storage, zendesk, chatwoot):
+            place.url = stack.enter_context(helpdesks.served(place.app()))
+        jobs = stack.enter_context(caller(guarded.url, guarded.key))
+        url = f"http://127.0.0.1:{free_port()}"
+        settings = {
+            "HELPDESK_JOBS_URL": guarded.url,
+            "HELPDESK_JOBS_KEY": guarded.key,
+            "HELPDESK_JOBS_WEBHOOK_SECRET": jobs.post("/v1/webhooks/secret").json()["secret"],
+            "HELPDESK_PUBLIC_URL": url,
+            "HELPDESK_ZENDESK_URL": zendesk.url,
+            "HELPDESK_ZENDESK_EMAIL": helpdesks.EMAIL,
+            "HELPDESK_ZENDESK_TOKEN": helpdesks.TOKEN,
+            "HELPDESK_ZENDESK_SECRET": helpdesks.SECRET,
+            "HELPDESK_CHATWOOT_URL": chatwoot.url,
+            "HELPDESK_CHATWOOT_ACCOUNT": str(helpdesks.ACCOUNT),
+            "HELPDESK_CHATWOOT_TOKEN": helpdesks.TOKEN,
+            "HELPDESK_CHATWOOT_SECRET": helpdesks.SECRET,
+        }
+        block = BLOCKS["receiver"].replace("127.0.0.1:8100", url.removeprefix("http://"))
+        path = f"{Path(sys.executable).parent}:{environment()['PATH']}"
+        command = ["bash", "-euc", f"cd {ROOT}; exec {block}"]
+        receiver = Running(command, {**environment(), "PATH": path, **settings})
+        stack.callback(receiver.end)
+        receiver.line("Booting worker")
+        yield Desk(url, zendesk, chatwoot, storage, jobs)
+
+
+def test_the_readmes_first_command_starts_llava_jobs_as_it_is_started_here() -> None:
+    words = BLOCKS["llava-jobs"].split()
+    assert words == [
+        "LLAVA_JOBS_WEBHOOK_NETWORKS=127.0.0.0/8",
+        "LLAVA_JOBS_WEBHOOK_HTTP_HOSTS=127.0.0.1",
+        "llava-jobs",
+        "up",
+    ]
+
+
+ANSWER = "The code is E42.\n\n[llava-jobs: pictures of comment {}]"
+
+
+def test_a_zendesk_comment_gets_one_note_however_often_anything_is_told(desk: Desk) -> None:
+    comment = desk.zendesk.write(7, "It shows this", pictures=(PICTURE,))
+    desk.zendesk.loses = 1  # the note is written, and the receiver does not hear of it
+
+    first = desk.zendesk.tell(desk.url, 7, comment)
+    assert first.status_code == 202, first.text
+    job_id = first.json()["job"]
+    eventually(lambda: desk.zendesk.notes(7), "the note", 60)
+    assert desk.zendesk.notes(7) == [ANSWER.format(comment)]
+    eventually(lambda: desk.told(job_id), "the receiver's answer is noted")
+    assert desk.told(job_id)[0]["status_code"] == 503
+
+    for number in range(3):
+        desk.zendesk.write(7, f"And another thing ({number})")
+    desk.tell_again(job_id)
+    desk.tell_again(job_id)
+    assert desk.zendesk.tell(desk.url, 7, comment).json() == {"job": job_id}
+    assert desk.zendesk.notes(7) == [ANSWER.format(comment)]
+    assert [job["id"] for job in desk.jobs_of("zendesk-7")] == [job_id]
+    assert desk.storage.leaks == []
+
+
+def test_a_chatwoot_message_gets_one_note_however_often_anything_is_told(desk: Desk) -> None:
+    message = desk.chatwoot.write(85, "Look at this")
+    first = desk.chatwoot.tell(desk.url, 85, message, pictures=(PICTURE,))
+    assert first.status_code == 202, first.text
+    job_id = first.json()["job"]
+    eventually(lambda: desk.chatwoot.notes(85), "the note", 60)
+
+    for number in range(3):
+        desk.chatwoot.write(85, f"And another thing ({number})")
+    desk.tell_again(job_id)
+    again = desk.chatwoot.tell(desk.url, 85, message, pictures=(PICTURE,))
+    assert again.json() == {"job": job_id}
+    assert desk.chatwoot.notes(85) == [ANSWER.format(message)]
+    assert desk.storage.leaks == []
+
+
+def test_what_llava_jobs_cannot_read_is_not_told_again(desk: Desk) -> None:
+    comment = desk.zendesk.write(8, "Unreadable", pictures=(b"no picture",))
+    told = desk.zendesk.tell(desk.url, 8, comment)
+    assert (told.status_code, told.json()) == (200, {"asked": "nothing: there is no picture"})
+    assert desk.jobs_of("zendesk-8") == []
+
+
+def test_what_is_no_customers_picture_is_not_asked_about(desk: Desk) -> None:
+    plain = desk.zendesk.write(9, "No picture")
+    note = desk.zendesk.write(9, "A note", public=False, pictures=(PICTURE,))
+    message = desk.chatwoot.write(90, "Hello")
+    shown: dict[str, Any] = {"pictures": (PICTURE,)}
+    unlike: list[dict[str, Any]] = [
+        {},
+        {**shown, "message_type": "outgoing"},
+        {**shown, "private": True},
+        {**shown, "event": "message_updated"},
+        {**shown, "account": {"id": 99}},
+    ]
+    answers = [desk.zendesk.tell(desk.url, 9, comment) for comment in (plain, note)]
+    answers += [desk.chatwoot.tell(desk.url, 90, message, **changes) for changes in unlike]
+    assert {answer.status_code for answer in answers} == {200}
+    assert desk.jobs_of("zendesk-9") + desk.jobs_of("chatwoot-90") == []
+
+
+def test_pictures_elsewhere_are_not_fetched(desk: Desk) -> None:
+    message = desk.chatwoot.write(91, "Hello")
+    inside = desk.storage.keep("secret", PICTURE)
+    attachment = {"id": 1, "file_type": "image", "data_url": inside}
+    told = desk.chatwoot.tell(desk.url, 91, message, attachments=[attachment])
+    assert told.json() == {"asked": "nothing: there is no picture"}
+
+
+def test_what_is_not_signed_or_of_another_shape_is_refused(desk: Desk) -> None:
+    comment = desk.zendesk.write(10, "It shows this", pictures=(PICTURE,))
+    assert desk.zendesk.tell(desk.url, 10, comment, secret="other").status_code == 401
+    told = desk.chatwoot.tell(desk.url, 95, 1, pictures=(PICTURE,), secret="other")
+    assert told.status_code == 401
+    for path in ("/comments/zendesk", "/comments/chatwoot", "/answers"):
+        assert httpx.post(f"{desk.url}{path}", json={"id": "job_1"}).status_code == 401
+    assert desk.chatwoot.tell(desk.url, 95, 1, account=None).status_code == 400
+    assert httpx.post(f"{desk.url}/comments/freshdesk", json={}).status_code == 404
+    assert desk.jobs_of("zendesk-10") == []
