@@ -34,8 +34,13 @@ def run(client: Client, folder: Path, out: Path, question: str) -> int:
     return len(left)
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Do it as the command line says."""
     folder, out, question = sys.argv[1:]
     url = os.environ.get("LLAVA_JOBS_URL", "http://127.0.0.1:8000")
     with Client(url, os.environ["LLAVA_JOBS_API_KEY"]) as client:
         print(run(client, Path(folder), Path(out), question), "asked")
+
+
+if __name__ == "__main__":
+    main()

@@ -28,9 +28,14 @@ def conversation(client: Client, picture: Path, *questions: str) -> Iterator[str
         yield job["answer"]["text"]
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Do it as the command line says."""
     picture, *questions = sys.argv[1:]
     url = os.environ.get("LLAVA_JOBS_URL", "http://127.0.0.1:8000")
     with Client(url, os.environ["LLAVA_JOBS_API_KEY"]) as client:
         for answer in conversation(client, Path(picture), *questions):
             print(answer, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,18 +1,22 @@
 """Every program under examples/, against a whole installation and helpdesks on loopback."""
 
 import csv
+import json
 import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from standardwebhooks import Webhook
 
 from llava_jobs.demo import PICTURES
 from tests import helpdesks
@@ -95,6 +99,7 @@ class Desk:
     chatwoot: helpdesks.Chatwoot
     storage: helpdesks.Storage
     jobs: httpx.Client
+    webhook: Webhook
 
     def jobs_of(self, group: str) -> list[dict[str, Any]]:
         """The jobs that were submitted for a ticket."""
@@ -108,6 +113,24 @@ class Desk:
         [delivery] = self.jobs.get(f"/v1/jobs/{job_id}/deliveries").json()["data"]
         attempts: list[dict[str, Any]] = delivery["attempts"]
         return attempts
+
+    def tell_at_once(self, job_id: str, times: int) -> list[int]:
+        """Tell of a job's end as llava-jobs does, in many requests at once; their statuses."""
+        job = self.jobs.get(f"/v1/jobs/{job_id}").json()
+        body = json.dumps({name: job[name] for name in ("id", "status", "group", "metadata")})
+        at = datetime.now(UTC)
+        headers = {
+            "webhook-id": "msg_1",
+            "webhook-timestamp": str(int(at.timestamp())),
+            "webhook-signature": self.webhook.sign("msg_1", at, body),
+        }
+
+        def tell(_: int) -> int:
+            url = f"{self.url}/answers"
+            return httpx.post(url, content=body, headers=headers, timeout=15).status_code
+
+        with ThreadPoolExecutor(times) as pool:
+            return list(pool.map(tell, range(times)))
 
     def tell_again(self, job_id: str, status_code: int = 200) -> None:
         """Have the receiver told of a job's end once more, to which it answers so."""
@@ -127,10 +150,11 @@ def desk(guarded: Installation) -> Iterator[Desk]:
             place.url = stack.enter_context(helpdesks.served(place.app()))
         jobs = stack.enter_context(caller(guarded.url, guarded.key))
         url = f"http://127.0.0.1:{free_port()}"
+        secret = jobs.post("/v1/webhooks/secret").json()["secret"]
         settings = {
             "HELPDESK_JOBS_URL": guarded.url,
             "HELPDESK_JOBS_KEY": guarded.key,
-            "HELPDESK_JOBS_WEBHOOK_SECRET": jobs.post("/v1/webhooks/secret").json()["secret"],
+            "HELPDESK_JOBS_WEBHOOK_SECRET": secret,
             "HELPDESK_PUBLIC_URL": url,
             "HELPDESK_ZENDESK_URL": zendesk.url,
             "HELPDESK_ZENDESK_EMAIL": helpdesks.EMAIL,
@@ -147,7 +171,7 @@ def desk(guarded: Installation) -> Iterator[Desk]:
         receiver = Running(command, {**environment(), "PATH": path, **settings})
         stack.callback(receiver.end)
         receiver.line("Booting worker")
-        yield Desk(url, zendesk, chatwoot, storage, jobs)
+        yield Desk(url, zendesk, chatwoot, storage, jobs, Webhook(secret))
 
 
 def test_the_readmes_first_command_starts_llava_jobs_as_it_is_started_here() -> None:
@@ -197,6 +221,8 @@ def test_a_chatwoot_message_gets_one_note_however_often_anything_is_told(desk: D
     desk.tell_again(job_id)
     again = desk.chatwoot.tell(desk.url, 85, message, pictures=(PICTURE,))
     assert again.json() == {"job": job_id}
+    desk.chatwoot.messages[85] = [m for m in desk.chatwoot.messages[85] if not m["private"]]
+    assert desk.tell_at_once(job_id, 6) == [200] * 6
     assert desk.chatwoot.notes(85) == [ANSWER.format(message)]
     assert desk.storage.leaks == []
 

@@ -1,7 +1,7 @@
 """A whole installation under a content policy: what it refuses nobody sees, by whatever way."""
 
+import os
 from collections.abc import Iterator
-from pathlib import Path
 
 import httpx
 import pytest
@@ -9,7 +9,16 @@ from openai import BadRequestError, OpenAI
 
 from llava_jobs.client import Client
 from llava_jobs.demo import PICTURES
-from tests.installations import Installation, caller, ended, run, submit
+from llava_jobs.embedded import EmbeddedStore
+from tests.installations import (
+    CELERY,
+    Installation,
+    Running,
+    caller,
+    ended,
+    environment,
+    submit,
+)
 from tests.policies import BREAK, CARD, CODE, HANG
 from tests.unit.api.conftest import DATA_URI
 
@@ -98,9 +107,14 @@ def test_a_policy_that_hangs_or_breaks_fails_its_own_jobs_closed_and_holds_up_no
         assert unsaid not in log
 
 
-def test_a_policy_that_cannot_be_loaded_ends_the_start_with_the_cure(data_dir: Path) -> None:
-    status, text = run("up", "--port", "0", "--data-dir", str(data_dir), policy="nowhere:Policy")
-    assert status != 0
-    [cause] = [line for line in text.splitlines() if line.startswith("llava-jobs: ")]
-    assert "LLAVA_JOBS_POLICY" in cause
-    assert "PYTHONPATH" in cause
+def test_a_policy_that_cannot_be_loaded_ends_the_worker_with_the_cure(
+    store: EmbeddedStore,
+) -> None:
+    worker = Running(CELERY, environment(redis_url=store.url, policy="nowhere:Policy"))
+    try:
+        assert worker.status() == os.EX_CONFIG
+        [cause] = [line for line in worker.lines if line.startswith("llava-jobs worker: ")]
+        assert "LLAVA_JOBS_POLICY" in cause
+        assert "PYTHONPATH" in cause
+    finally:
+        worker.end()
