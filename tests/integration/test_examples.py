@@ -18,35 +18,46 @@ import httpx
 import pytest
 from standardwebhooks import Webhook
 
+from examples.helpdesk.pictures import MOST_BYTES
 from llava_jobs.demo import PICTURES
 from tests import helpdesks
 from tests.eventually import eventually
-from tests.installations import Installation, Running, caller, environment, free_port
+from tests.installations import (
+    Installation,
+    Running,
+    caller,
+    ended,
+    environment,
+    free_port,
+    submit,
+)
 from tests.integration.conftest import TRUTHS
 from tests.unit.test_imports import imported
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "examples" / "helpdesk" / "README.md").read_text()
 BLOCKS = dict(re.findall(r"<!-- tested: ([\w-]+) -->\n```sh\n(.+?)```", README, re.DOTALL))
+PROGRAMS = {path for path in (ROOT / "examples").rglob("*.py") if path.name != "__init__.py"}
+BULK, TWO_TURNS = "examples.bulk_folder", "examples.two_turns"
+RECEIVER, POLICY = "examples.helpdesk.app", "examples.policy"
 PICTURE = (PICTURES / "landscape.jpg").read_bytes()
 SECOND = next(truth for truth in TRUTHS if truth["question"] == "What color is the indicator?")
 
 
+def path_of(module: str) -> Path:
+    """Where a module of ours is, if there is one."""
+    return ROOT / f"{module.replace('.', '/')}.py"
+
+
 def test_every_example_is_run_by_a_test() -> None:
-    run = {"examples.bulk_folder", "examples.two_turns", "examples.helpdesk.app"}
-    run |= {"examples.policy"}  # by the workers of the guarded installation
-    tests = "".join(path.read_text() for path in (ROOT / "tests").rglob("*.py"))
-    assert all(name in tests.replace('run = {"examples', "") + README for name in run)
-    left = list(run)
-    while left:
-        path = ROOT / f"{left.pop().replace('.', '/')}.py"
-        new = {name for name in imported(path) if (ROOT / f"{name.replace('.', '/')}.py").exists()}
-        left += sorted(found := {n for n in new if n.startswith("examples.")} - run)
-        run |= found
-    programs = [path for path in (ROOT / "examples").rglob("*.py") if path.name != "__init__.py"]
-    assert {path.relative_to(ROOT).with_suffix("").as_posix() for path in programs} == {
-        name.replace(".", "/") for name in run
-    }
+    assert RECEIVER in BLOCKS["receiver"]
+    assert POLICY in imported(ROOT / "tests" / "policies.py")
+    run, new = set[str](), {BULK, TWO_TURNS, RECEIVER, POLICY}
+    while new:
+        run |= new
+        names = {name for module in new for name in imported(path_of(module))}
+        new = {name for name in names if path_of(name) in PROGRAMS} - run
+    assert {path_of(module) for module in run} == PROGRAMS
 
 
 def example(installation: Installation, module: str, *arguments: str) -> str:
@@ -65,7 +76,7 @@ def example(installation: Installation, module: str, *arguments: str) -> str:
 
 def test_a_conversation_of_two_turns(guarded: Installation) -> None:
     questions = ("What is the error code?", SECOND["question"])
-    said = example(guarded, "examples.two_turns", str(PICTURES / "landscape.jpg"), *questions)
+    said = example(guarded, TWO_TURNS, str(PICTURES / "landscape.jpg"), *questions)
     assert said.splitlines() == ["The code is E42.", SECOND["answer"]]
 
 
@@ -77,7 +88,7 @@ def test_a_folder_is_answered_into_a_csv_and_a_repeat_goes_on(
     for name in ("landscape.jpg", "portrait.jpg", "square.png"):
         shutil.copy(PICTURES / name, pictures)
     (pictures / "notes.txt").write_text("no picture")
-    words = ("examples.bulk_folder", str(pictures), str(out), "What is the error code?")
+    words = (BULK, str(pictures), str(out), "What is the error code?")
 
     assert example(guarded, *words) == "3 asked\n"
     with out.open(newline="") as rows:
@@ -114,9 +125,8 @@ class Desk:
         attempts: list[dict[str, Any]] = delivery["attempts"]
         return attempts
 
-    def tell_at_once(self, job_id: str, times: int) -> list[int]:
+    def tell_at_once(self, job: dict[str, Any], times: int) -> list[int]:
         """Tell of a job's end as llava-jobs does, in many requests at once; their statuses."""
-        job = self.jobs.get(f"/v1/jobs/{job_id}").json()
         body = json.dumps({name: job[name] for name in ("id", "status", "group", "metadata")})
         at = datetime.now(UTC)
         headers = {
@@ -222,7 +232,7 @@ def test_a_chatwoot_message_gets_one_note_however_often_anything_is_told(desk: D
     again = desk.chatwoot.tell(desk.url, 85, message, pictures=(PICTURE,))
     assert again.json() == {"job": job_id}
     desk.chatwoot.messages[85] = [m for m in desk.chatwoot.messages[85] if not m["private"]]
-    assert desk.tell_at_once(job_id, 6) == [200] * 6
+    assert desk.tell_at_once(desk.jobs.get(f"/v1/jobs/{job_id}").json(), 6) == [200] * 6
     assert desk.chatwoot.notes(85) == [ANSWER.format(message)]
     assert desk.storage.leaks == []
 
@@ -232,6 +242,34 @@ def test_what_llava_jobs_cannot_read_is_not_told_again(desk: Desk) -> None:
     told = desk.zendesk.tell(desk.url, 8, comment)
     assert (told.status_code, told.json()) == (200, {"asked": "nothing: there is no picture"})
     assert desk.jobs_of("zendesk-8") == []
+
+
+def test_a_job_without_an_answer_is_noted_with_its_reason_and_one_that_is_gone_is_not(
+    desk: Desk,
+) -> None:
+    def ended_with(question: str, ticket: int) -> dict[str, Any]:
+        comment = desk.zendesk.write(ticket, "It shows this", pictures=(PICTURE,))
+        metadata = {"helpdesk": "zendesk", "ticket": ticket, "comment": comment}
+        fields = {"question": question, "metadata": json.dumps(metadata)}
+        return ended(desk.jobs, submit(desk.jobs, PICTURE, **fields)["id"])
+
+    refused = ended_with("What is the card number?", 11)
+    assert desk.tell_at_once(refused, 1) == [200]
+    [note] = desk.zendesk.notes(11)
+    assert note.startswith("This service does not read card numbers.")
+
+    erased = ended_with("What is the error code?", 12)
+    desk.jobs.delete(erased["links"]["self"]).raise_for_status()
+    assert desk.tell_at_once(erased, 1) == [200]
+    assert desk.zendesk.notes(12) == []
+
+
+def test_a_picture_that_is_too_large_is_left_out_and_the_rest_is_asked_about(desk: Desk) -> None:
+    message = desk.chatwoot.write(86, "Look at these")
+    pictures = (b"\0" * (MOST_BYTES + 1), PICTURE)
+    told = desk.chatwoot.tell(desk.url, 86, message, pictures=pictures)
+    assert told.status_code == 202, told.text
+    assert ended(desk.jobs, told.json()["job"])["answer"]["text"] == "The code is E42."
 
 
 def test_what_is_no_customers_picture_is_not_asked_about(desk: Desk) -> None:
