@@ -300,9 +300,10 @@ def test_pictures_elsewhere_are_not_fetched(desk: Desk) -> None:
 
 def test_what_is_not_signed_or_of_another_shape_is_refused(desk: Desk) -> None:
     comment = desk.zendesk.write(10, "It shows this", pictures=(PICTURE,))
-    assert desk.zendesk.tell(desk.url, 10, comment, secret="other").status_code == 401
-    told = desk.chatwoot.tell(desk.url, 95, 1, pictures=(PICTURE,), secret="other")
-    assert told.status_code == 401
+    for untrue in ({"secret": "other"}, {"age_s": 400}, {"age_s": -400}):
+        changes: dict[str, Any] = untrue
+        assert desk.zendesk.tell(desk.url, 10, comment, **changes).status_code == 401
+        assert desk.chatwoot.tell(desk.url, 95, 1, **changes).status_code == 401
     for path in ("/comments/zendesk", "/comments/chatwoot", "/answers"):
         assert httpx.post(f"{desk.url}{path}", json={"id": "job_1"}).status_code == 401
     assert desk.chatwoot.tell(desk.url, 95, 1, account=None).status_code == 400
