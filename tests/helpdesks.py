@@ -9,7 +9,7 @@ import threading
 import time
 from base64 import b64encode
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -183,11 +183,12 @@ class Zendesk:
 
 @dataclass
 class Chatwoot:
-    """A Chatwoot account with conversations."""
+    """A Chatwoot account with conversations; whoever reads waits for the ``meeting``, if any."""
 
     storage: Storage
     url: str = ""
     messages: dict[int, list[dict[str, Any]]] = field(default_factory=dict)
+    meeting: threading.Barrier | None = None
 
     def app(self) -> Flask:
         """Its HTTP side."""
@@ -209,6 +210,9 @@ class Chatwoot:
         def listed(conversation: int) -> Any:
             before = int(request.args.get("before", str(2**31)))
             found = [m for m in self.messages[conversation] if m["id"] < before]
+            if self.meeting:
+                with suppress(threading.BrokenBarrierError):
+                    self.meeting.wait()
             return {"meta": {}, "payload": found[-PAGE:]}
 
         @app.post(path)

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -231,6 +232,8 @@ def test_a_chatwoot_message_gets_one_note_however_often_anything_is_told(desk: D
     desk.tell_again(job_id)
     again = desk.chatwoot.tell(desk.url, 85, message, pictures=(PICTURE,))
     assert again.json() == {"job": job_id}
+    # Two that read at once, and only then write, would both find no note.
+    desk.chatwoot.meeting = threading.Barrier(2, timeout=0.5)
     desk.chatwoot.messages[85] = [m for m in desk.chatwoot.messages[85] if not m["private"]]
     assert desk.tell_at_once(desk.jobs.get(f"/v1/jobs/{job_id}").json(), 6) == [200] * 6
     assert desk.chatwoot.notes(85) == [ANSWER.format(message)]
