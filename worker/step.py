@@ -106,7 +106,8 @@ class EngineStep(bootsteps.StartStopStep):
         self._narrator = Narrator(Pieces(client))
         self._desk = Desk(
             *(ledger, ImageStore(client), engine, self._leases, self._narrator),
-            *(model, worker, _give_up, guard),
+            *(model, worker, _give_up),
+            guard=guard,
         )
         self._changes = Changes(client, self._heard)
         hints = Hints(parent.app, client)

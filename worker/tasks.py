@@ -74,6 +74,7 @@ class Desk:
         model: str,
         worker: str,
         give_up: Callable[[], object],
+        *,
         guard: Guard | None = None,
     ) -> None:
         self._ledger = ledger

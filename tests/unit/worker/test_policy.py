@@ -129,7 +129,7 @@ def work(client: Any, ledger: Ledger) -> Callable[[Guard | None, Engine], None]:
     def run(guard: Guard | None, engine: Engine) -> None:
         leases = Leases(ledger, MODEL, "w1", 1_000, dict)
         parts = (ledger, ImageStore(client), engine, leases, Narrator(Pieces(client)))
-        Desk(*parts, MODEL, "w1", lambda: None, guard).answer_next()
+        Desk(*parts, MODEL, "w1", lambda: None, guard=guard).answer_next()
 
     return run
 
@@ -242,7 +242,7 @@ def test_the_last_try_that_was_not_judged_fails_the_job(
     leases = Leases(ledger, MODEL, "w1", 1_000, dict)
     parts = (ledger, ImageStore(client), Engine(), leases, Narrator(Pieces(client)))
 
-    Desk(*parts, MODEL, "w1", lambda: None, guard(Raising())).answer_next()
+    Desk(*parts, MODEL, "w1", lambda: None, guard=guard(Raising())).answer_next()
 
     job = ledger.get("acme", job_id)
     assert job is not None
