@@ -96,15 +96,15 @@ def looked_through(
             total += 1
             if total > MOST_LINES:
                 told = f"a batch may have at most {MOST_LINES} requests; make several"
-                return total, [_problem(InvalidRequest(told, code="too_many_tasks"))]
-            problem = _wrong(text, endpoint, seen)
-            if problem and len(problems) < MOST_PROBLEMS:
-                problems.append(_problem(problem, number))
+                return total, [problem(InvalidRequest(told, code="too_many_tasks"))]
+            wrong = _wrong(text, endpoint, seen)
+            if wrong and len(problems) < MOST_PROBLEMS:
+                problems.append(problem(wrong, number))
     except InvalidRequest as too_large:
-        problems.append(_problem(too_large, number + 1))
+        problems.append(problem(too_large, number + 1))
     if not number or not (total or problems):
         told = "the file has no request; send one on each line"
-        problems = [_problem(InvalidRequest(told, code="empty_file"))]
+        problems = [problem(InvalidRequest(told, code="empty_file"))]
     return total, problems
 
 
@@ -122,7 +122,8 @@ def _wrong(text: bytes, endpoint: str, seen: Seen) -> InvalidRequest | None:
     )
 
 
-def _problem(error: InvalidRequest, line: int | None = None) -> dict[str, Any]:
+def problem(error: InvalidRequest, line: int | None = None) -> dict[str, Any]:
+    """Return what is wrong with an input, or with a line of it, as OpenAI tells it."""
     return {"code": error.code, "message": error.message, "param": error.param, "line": line}
 
 

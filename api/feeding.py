@@ -11,7 +11,15 @@ from itertools import islice
 
 import structlog
 
-from api.batch_lines import Asked, answered, looked_through, not_run, read_line, refused
+from api.batch_lines import (
+    Asked,
+    answered,
+    looked_through,
+    not_run,
+    problem,
+    read_line,
+    refused,
+)
 from api.chat_request import ChatCompletion
 from api.validation import validated
 from api.views import Services, drafted, submit
@@ -28,6 +36,9 @@ _STEP_S = 0.5
 """How long one batch is fed before another has its turn."""
 _LATER_MS = 1_000
 """How long a batch waits whose jobs are not accepted now."""
+_LATER = (429, 503)
+"""Statuses of errors that the same line may not meet again."""
+_GOES_ON = (BatchStatus.VALIDATING, BatchStatus.IN_PROGRESS)
 
 _log = structlog.get_logger()
 
@@ -82,13 +93,13 @@ class Feeder:
     def _go_on(self, batch: Batch, now: int) -> int:
         """Do what comes next for a batch; returns in how many ms it is to be looked at again."""
         batches = self._parts.batches
-        if now >= batch.expires_at and not batch.stopping:
+        if now >= batch.expires_at and batch.status in _GOES_ON:
             batches.expire(batch)
             return 0
         file = self._parts.files.get(batch.tenant, batch.input_file)
         if file is None:
-            problem = {"code": "file_not_found", "message": "the input file is no longer kept"}
-            batches.fail(batch, [problem])
+            told = "the input file is no longer kept"
+            batches.fail(batch, [problem(InvalidRequest(told, code="file_not_found"))])
             return 0
         if batch.status is BatchStatus.VALIDATING:
             self._validate(batch, file)
@@ -99,8 +110,12 @@ class Feeder:
         out -= len(ended)
         try:
             moved = self._move(batch, file, self._parts.settings.batch_jobs - out)
+        except InvalidRequest as error:
+            # It was looked through when lines might be longer; what was answered stays.
+            batches.fail(batch, [problem(error)])
+            return 0
         except JobsError as error:
-            if error.status not in (429, 503):
+            if error.status not in _LATER:
                 raise
             _log.info("batch_waits", batch=batch.id, code=error.code)
             return _LATER_MS
@@ -169,7 +184,7 @@ class Feeder:
         except BatchElsewhere:
             raise
         except JobsError as error:
-            if error.status in (429, 503):
+            if error.status in _LATER:
                 raise
             self._write_refused(batch, line, error)
         except Exception as error:  # noqa: BLE001 - one line must not hold up its batch for ever

@@ -317,6 +317,36 @@ def test_a_batch_whose_window_is_over_is_run_no_further(
     assert {each["error"]["code"] for each in left} == {"batch_expired"}
 
 
+def test_a_batch_that_is_all_written_when_its_window_is_over_is_complete(
+    app: Flask, api: Caller, books: Ledger, client: Any
+) -> None:
+    begun, feeding = begin(api, questions(picture(api), 1)), feeder(app)
+    until(api, feeding, begun, "in_progress")
+    feeding.step()
+    work(books)
+    until(api, feeding, begun, "finalizing")
+    client.hset(f"{PREFIX}batch:{begun['id']}", "expires", begun["created_at"] * 1000)
+    until(api, feeding, begun, "completed")
+
+
+def test_a_batch_whose_input_cannot_be_read_any_more_fails_and_keeps_its_answers(
+    app: Flask, api: Caller, books: Ledger, client: Any
+) -> None:
+    begun, feeding = begin(api, questions(picture(api), 3)), feeder(app, jobs=1)
+    until(api, feeding, begun, "in_progress")
+    feeding.step()
+    work(books)
+    client.setrange(f"{PREFIX}file:acme:{begun['input_file_id']}:0", 0, b"x" * 1000)
+    ended = until(api, feeding, begun, "failed")
+    [told] = ended["errors"]["data"]
+    assert (told["code"], told["line"]) == ("invalid_json_line", None)
+    assert ids(written(api, ended["output_file_id"])) == {"n0"}
+    other = begin(api, questions(picture(api), 1))
+    client.delete(f"{PREFIX}file:acme:{other['input_file_id']}")
+    [told] = until(api, feeding, other, "failed")["errors"]["data"]
+    assert told["code"] == "file_not_found"
+
+
 def test_a_batch_waits_where_its_tenants_queue_is_full(
     app: Flask, api: Caller, books: Ledger, client: Any
 ) -> None:
