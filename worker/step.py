@@ -17,6 +17,7 @@ from jobs.hints import Hints
 from jobs.image_store import ImageStore
 from jobs.ledger import Ledger, Limits
 from jobs.pieces import Pieces
+from jobs.pulse import Pulse
 from jobs.settings import Settings
 from jobs.store import connect, inspect
 from jobs.sweeper import sweeper
@@ -75,6 +76,7 @@ class EngineStep(bootsteps.StartStopStep):
         """Let running jobs end within the grace period, hand back the rest, and leave."""
         del parent
         self._watchdog.close()
+        self._pulse.end()
         self._desk.wait(self._settings.drain_seconds)
         self._changes.close()
         self._narrator.close()
@@ -92,6 +94,7 @@ class EngineStep(bootsteps.StartStopStep):
 
     def _start(self, parent: Any) -> None:
         settings = self._settings
+        self._pulse = Pulse(settings.pulse_file)
         client = connect(settings.required_redis_url)
         server = inspect(client, settings.durability)
         ledger = Ledger(client, Limits.from_settings(settings), durability=server.durability)
@@ -112,7 +115,10 @@ class EngineStep(bootsteps.StartStopStep):
         patience = Patience(
             settings.step_stall_seconds, settings.claim_stall_seconds, settings.drain_seconds
         )
-        self._watchdog = Watchdog(engine, self._desk, self._leases, ledger, hints, model, patience)
+        self._watchdog = Watchdog(
+            *(engine, self._desk, self._leases, ledger, hints, model, patience),
+            beat=self._pulse.beat,
+        )
         parent.app.desk = self._desk
         self._leases.start()
         self._narrator.start()
