@@ -9,8 +9,21 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from jobs.errors import JobsError
-from jobs.job import Priority
-from jobs.signals import ModelSignals, Reading, Signals, StoreSignals
+from jobs.job import Priority, Reason, Status
+from jobs.signals import Ended, ModelSignals, Reading, Signals, StoreSignals
+
+
+_ENDS: tuple[tuple[Status, str], ...] = (
+    (Status.SUCCEEDED, ""),
+    *((Status.CANCELED, reason) for reason in (Reason.CANCELED, Reason.SUPERSEDED)),
+    *(
+        (Status.FAILED, reason)
+        for reason in (
+            *(Reason.DEADLINE, Reason.EXPIRED, Reason.POISON, Reason.REFUSED, Reason.ERROR),
+        )
+    ),
+)
+"""How jobs end; told from zero on, because the first of a kind is no increase otherwise."""
 
 
 class SignalMetrics(Collector):
@@ -65,7 +78,8 @@ def _of_counts(reading: Reading) -> Iterator[Metric]:
     ended = CounterMetricFamily(
         "llava_jobs_ended_jobs", "Jobs that have ended", labels=["model", "status", "reason"]
     )
-    for end, count in reading.ended.items():
+    none = {Ended(model, *end): 0 for model in reading.models for end in _ENDS}
+    for end, count in {**none, **reading.ended}.items():
         ended.add_metric([end.model, end.status, end.reason or "none"], count)
     yield ended
     expired = "Leases that ran out: each is a job whose worker fell silent"
