@@ -12,7 +12,6 @@ from jobs.errors import JobsError
 from jobs.job import Priority, Reason, Status
 from jobs.signals import Ended, ModelSignals, Reading, Signals, StoreSignals
 
-
 _ENDS: tuple[tuple[Status, str], ...] = (
     (Status.SUCCEEDED, ""),
     *((Status.CANCELED, reason) for reason in (Reason.CANCELED, Reason.SUPERSEDED)),

@@ -15,7 +15,7 @@ from jobs.errors import ConfigurationError
 from jobs.ledger import Ledger, Limits
 from jobs.store import connect
 from llava_jobs.embedded import EmbeddedStore
-from tests.installations import COMMAND, Installation
+from tests.installations import COMMAND, Installation, free_port
 from tests.ledgers import Clock
 from tests.stores import memory_folder
 
@@ -141,6 +141,7 @@ def installation(
         webhook_networks="127.0.0.0/8",
         webhook_http_hosts="127.0.0.1",
         tenant_connections="4",
+        metrics_port=str(free_port()),
     )
     try:
         running.ready()

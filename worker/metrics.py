@@ -7,7 +7,13 @@ import socket
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
-from prometheus_client import CollectorRegistry, Histogram, Metric, start_http_server
+from prometheus_client import (
+    CollectorRegistry,
+    Histogram,
+    Metric,
+    disable_created_metrics,
+    start_http_server,
+)
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
@@ -69,6 +75,7 @@ class WorkerMetrics:
     """The metrics of one worker."""
 
     def __init__(self, engine: Counting) -> None:
+        disable_created_metrics()
         self.registry = CollectorRegistry()
         self.registry.register(EngineMetrics(engine))
         self._preprocessing = Histogram(
