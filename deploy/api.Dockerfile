@@ -7,7 +7,7 @@ RUN python -m venv /venv && /venv/bin/pip install setuptools==83.0.0
 # What it needs comes first, into a layer that a change of code leaves as it is. The lock constrains the
 # versions; the packages are those that pyproject.toml names for the API.
 COPY requirements.lock pyproject.toml README.md ./
-RUN /venv/bin/pip install --no-build-isolation -c requirements.lock .
+RUN /venv/bin/pip install --no-build-isolation -c requirements.lock '.[heic,telemetry]'
 COPY jobs jobs
 COPY api api
 COPY llava_jobs llava_jobs

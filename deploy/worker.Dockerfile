@@ -11,7 +11,7 @@ RUN python -m venv /venv && /venv/bin/pip install setuptools==83.0.0
 # Before the code, so that a change of code does not fetch torch again.
 COPY requirements.lock pyproject.toml README.md ./
 RUN /venv/bin/pip install --no-build-isolation ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} \
-    -c requirements.lock '.[worker,quantize]'
+    -c requirements.lock '.[worker,quantize,telemetry]'
 COPY jobs jobs
 COPY worker worker
 COPY demo demo

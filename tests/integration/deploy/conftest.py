@@ -68,6 +68,8 @@ class Shipped:
             ),
             "LLAVA_JOBS_PULSE_FILE": str(self.folder / f"{service}.pulse"),
         }
+        if "LLAVA_JOBS_METRICS_PORT" in given:
+            ours["LLAVA_JOBS_METRICS_PORT"] = str(free_port())
         return {**ours, **OF_TESTS, "HOME": str(self.folder)}
 
     def start(self, service: str, **settings: str) -> Running:

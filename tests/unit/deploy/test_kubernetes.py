@@ -190,6 +190,9 @@ def test_nobody_speaks_to_whom_it_need_not() -> None:
     assert set(to_store["values"]) | set(outward["values"]) < labels
     [from_all, from_monitoring] = found["NetworkPolicy/api"]["spec"]["ingress"]
     listening = {c["name"]: c["ports"][0]["containerPort"] for c in _pod("Deployment/api")}
+    [to_worker] = found["NetworkPolicy/worker"]["spec"]["ingress"]
+    [worker] = _pod("Deployment/worker")
+    assert to_worker["ports"] == [{"port": worker["ports"][0]["containerPort"]}]
     assert from_all == {"ports": [{"port": listening["nginx"]}]}
     assert from_monitoring["ports"] == [{"port": listening["api"]}]
 

@@ -12,16 +12,25 @@ NOT_FOR_WORKERS = {
     # Keys of the API, and what callers may do.
     *("key", "keys", "tenants", "limits", "rate"),
     # What only the API writes.
-    *("seq", "counters", "upload"),
+    *("seq", "upload"),
     "webhook-secret",
 }
 
 
+WORKERS_RUN = ("shared", "claim", "count", "crash", "finish", "release", "renew", "say", "sweep")
+SENDERS_RUN = ("deliver", "delivered")
+LUA = {path.stem: path.read_text() for path in (ROOT / "jobs" / "lua").glob("*.lua")}
+
+
+def families_in(lua: str) -> set[str]:
+    """The first words of the keys and channels that scripts spell."""
+    return set(re.findall(r"\bkey\('([a-z-]+)'", lua)) | set(re.findall(r"\bdue\('(\w+)'", lua))
+
+
 def families() -> set[str]:
     """The first words of all keys and channels that jobs/ spells."""
-    lua = "".join(path.read_text() for path in (ROOT / "jobs" / "lua").glob("*.lua"))
     python = "".join(path.read_text() for path in (ROOT / "jobs").glob("*.py"))
-    found = set(re.findall(r"\bkey\('([a-z-]+)'", lua)) | set(re.findall(r"\bdue\('(\w+)'", lua))
+    found = families_in("".join(LUA.values()))
     found |= set(re.findall(r"\{PREFIX\}([a-z-]+)", python))
     return found | set(re.findall(r"Lead\(\w+, \"([a-z-]+)\"", python))
 
@@ -41,6 +50,11 @@ def test_there_is_one_user_a_role_and_none_without_a_name() -> None:
 def test_workers_see_every_family_of_keys_but_those_that_are_none_of_their_business() -> None:
     assert granted("worker") | NOT_FOR_WORKERS == families()
     assert granted("worker") & NOT_FOR_WORKERS == set()
+
+
+def test_each_may_see_what_the_scripts_that_it_runs_may_come_to() -> None:
+    assert families_in("".join(LUA[name] for name in WORKERS_RUN)) <= granted("worker")
+    assert families_in("".join(LUA[name] for name in SENDERS_RUN)) <= granted("sender")
 
 
 def test_the_sender_sees_only_what_there_is() -> None:
