@@ -1,5 +1,6 @@
 """nginx with the shipped configuration, before the API as the compose file starts it."""
 
+import json
 import subprocess
 from pathlib import Path
 
@@ -112,7 +113,7 @@ def test_links_are_as_the_caller_called(http: httpx.Client, picture: bytes) -> N
     assert told_lies.headers["Operation-Location"].startswith("http://127.0.0.1")
 
 
-def test_each_call_has_an_id_of_nginxs_own_in_answer_and_log_and_no_query(
+def test_each_call_has_an_id_of_nginxs_own_in_its_answer_and_both_logs_and_no_query(
     http: httpx.Client, shipped: Shipped
 ) -> None:
     answer = http.get("/v1/jobs?group=canary-7", headers={"X-Request-ID": "canary-8"})
@@ -122,6 +123,10 @@ def test_each_call_has_an_id_of_nginxs_own_in_answer_and_log_and_no_query(
         lambda: [line for line in shipped.logged() if line["request"] == request], "it is logged"
     )
     assert (line["method"], line["path"], line["status"]) == ("GET", "/v1/jobs", 200)
+    by_api = eventually(
+        lambda: [line for line in shipped.running["api"].lines if request in line], "by the API"
+    )
+    assert json.loads(by_api[0])["event"] == "request"
     assert "canary" not in (shipped.folder / "nginx" / "stdout").read_text()
 
 
