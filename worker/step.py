@@ -27,6 +27,7 @@ from worker.engine import EngineError
 from worker.leases import Leases
 from worker.metrics import Counting, MetricsServer, WorkerMetrics, facts
 from worker.narrator import Narrator
+from worker.policy import load_guard
 from worker.tasks import Answering, Desk
 from worker.watchdog import Patience, Stepping, Watchdog
 
@@ -91,6 +92,7 @@ class EngineStep(bootsteps.StartStopStep):
     def _start(self, parent: Any) -> None:
         settings = self._settings
         self._pulse = Pulse(settings.pulse_file)
+        guard = load_guard(settings)
         client = connect(settings.required_redis_url)
         server = inspect(client, settings.durability)
         ledger = Ledger(client, Limits.from_settings(settings), durability=server.durability)
@@ -110,7 +112,10 @@ class EngineStep(bootsteps.StartStopStep):
         self._narrator = Narrator(Pieces(client))
         self._desk = Desk(
             *(ledger, ImageStore(client), engine, self._leases, self._narrator),
-            *(model, worker, _give_up, metrics.answered, tracing),
+            *(model, worker, _give_up),
+            guard=guard,
+            answered=metrics.answered,
+            tracing=tracing,
         )
         self._changes = Changes(client, self._heard)
         hints = Hints(parent.app, client)

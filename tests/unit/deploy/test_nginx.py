@@ -46,7 +46,8 @@ def test_the_ports_agree(directives: dict[str, list[list[str]]]) -> None:
 
 
 def test_it_takes_bodies_as_large_as_the_api_does(directives: dict[str, list[list[str]]]) -> None:
-    [[limit]] = directives["client_max_body_size"]
+    [[limit], [of_files]] = directives["client_max_body_size"]
+    assert of_files == "256m"
     assert int(limit) == Settings.model_fields["max_body_bytes"].default
     assert "LLAVA_JOBS_MAX_BODY_BYTES" not in (ROOT / "docker-compose.yml").read_text()
 
