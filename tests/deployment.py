@@ -91,3 +91,9 @@ def containers() -> Iterator[tuple[str, Manifest]]:
     for name, pod in pods():
         for container in pod["containers"]:
             yield f"{name}/{container['name']}", container
+
+
+def scaling_queries() -> dict[str, str]:
+    """What KEDA asks Prometheus, by the trigger's name."""
+    triggers = manifests()["ScaledObject/worker"]["spec"]["triggers"]
+    return {trigger["name"]: trigger["metadata"]["query"] for trigger in triggers}

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from tests.conftest import absent
-from tests.deployment import manifests
+from tests.deployment import manifests, scaling_queries
 
 TRIGGER = {
     "type": "object",
@@ -71,9 +71,9 @@ def scaled() -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def queries(scaled: dict[str, Any]) -> dict[str, str]:
+def queries() -> dict[str, str]:
     """What its triggers ask Prometheus, by the trigger's name."""
-    return {t["name"]: t["metadata"]["query"] for t in scaled["spec"]["triggers"]}
+    return scaling_queries()
 
 
 def test_it_has_the_form_that_keda_takes(scaled: dict[str, Any]) -> None:
