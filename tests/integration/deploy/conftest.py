@@ -72,15 +72,20 @@ class Shipped:
             ours["LLAVA_JOBS_METRICS_PORT"] = str(free_port())
         return {**ours, **OF_TESTS, "HOME": str(self.folder)}
 
-    def start(self, service: str, **settings: str) -> Running:
-        """Start a service by its command as it stands; settings only make a test quicker."""
+    def start(
+        self, service: str, *, variables: Mapping[str, str] | None = None, **settings: str
+    ) -> Running:
+        """Start a service by its command as it stands; settings only make a test quicker.
+
+        ``variables`` are those that an image has.
+        """
         words = [
             w.replace("0.0.0.0:8000", f"127.0.0.1:{self.api_port}") for w in command_of(service)
         ]
         more = {f"LLAVA_JOBS_{name.upper()}": value for name, value in settings.items()}
         if service in self.running:
             self.running[service].end()
-        running = Running(words, {**self.environment(service), **more})
+        running = Running(words, {**self.environment(service), **(variables or {}), **more})
         self.running[service] = running
         return running
 
