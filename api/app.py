@@ -9,6 +9,7 @@ import redis
 from flask import Flask
 
 from api import (
+    access,
     admin,
     auth,
     batches,
@@ -17,6 +18,7 @@ from api import (
     files,
     health,
     listing,
+    metrics,
     problems,
     rates,
     streaming,
@@ -31,6 +33,7 @@ from api.image_urls import image_urls
 from api.images import ImageDoor
 from api.pictures import Pictures
 from api.receivers import receivers
+from api.signal_metrics import SignalMetrics
 from api.waiting import Waiting
 from jobs.batches import Batches
 from jobs.changes import Changes
@@ -46,9 +49,11 @@ from jobs.pace import Paces
 from jobs.pieces import Pieces
 from jobs.rates import Rates
 from jobs.settings import Settings
+from jobs.signals import Signals
 from jobs.store import connect, inspect
 from jobs.sweeper import sweeper
 from jobs.tenants import Tenants
+from jobs.tracing import tracer
 from jobs.uploads import Uploads
 
 MAX_FORM_PARTS = 64
@@ -75,9 +80,13 @@ def create_app(settings: Settings) -> Flask:
     app.extensions["rates"] = Rates(client, settings.requests_per_minute)
     if settings.bootstrap_key:
         parts.keys.create_first(DEFAULT_TENANT, settings.bootstrap_key.get_secret_value())
-    own = (views, streaming, listing, events, webhooks, uploads, admin, health)
+    own = (views, streaming, listing, events, webhooks, uploads, admin, health, metrics)
     for routes in (*own, chat, files, batches):
         app.register_blueprint(routes.bp)
+    app.extensions["signal_metrics"] = SignalMetrics(
+        parts.signals, promises_disk=settings.durability == "disk"
+    )
+    access.init_app(app, metrics.HttpMetrics(), logged=settings.access_log)
     auth.init_app(app)
     rates.init_app(app)
     problems.init_app(app)
@@ -93,13 +102,8 @@ def create_app(settings: Settings) -> Flask:
         thread.start()
     running = app.extensions["running"] = ExitStack()
     for part in (
-        client,
-        parts.hints,
-        parts.pictures.door,
-        feeder,
-        sweeping,
-        parts.following,
-        changes,
+        *(client, parts.hints, parts.pictures.door, feeder, sweeping, parts.following, changes),
+        parts.tracer,
     ):
         running.callback(part.close)
     atexit.register(running.close)
@@ -140,4 +144,6 @@ def _services(settings: Settings, client: redis.Redis) -> views.Services:
             most_of_tenant=settings.tenant_file_bytes,
         ),
         batches=Batches(client, ledger.scripts),
+        signals=Signals(client, settings.lease_ms),
+        tracer=tracer(settings, "api"),
     )

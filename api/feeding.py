@@ -198,9 +198,10 @@ class Feeder:
         if wanted.stream:
             raise InvalidRequest("a batch does not stream", code="invalid_field", param="stream")
         try:
-            draft = drafted(self._parts, batch.tenant, wanted.to_job())
-            draft = replace(draft, priority=Priority.LOW, group=batch.id)
-            return submit(self._parts, replace(draft, batch=line, id=line.job_id))
+            with self._parts.tracer.span("accept", tenant=batch.tenant) as context:
+                draft = drafted(self._parts, batch.tenant, wanted.to_job())
+                draft = replace(draft, priority=Priority.LOW, group=batch.id, trace=context)
+                return submit(self._parts, replace(draft, batch=line, id=line.job_id))
         except InvalidRequest as error:
             raise wanted.as_told_here(error) from None
 

@@ -85,6 +85,8 @@ class Draft:
     webhook: Webhook | None = None
     batch: BatchLine | None = None
     """The line of a batch that asks for it."""
+    trace: str | None = None
+    """W3C traceparent of what it is part of; no part of what it asks."""
     id: str = field(default_factory=lambda: new_id("job"))
 
     @property
@@ -156,6 +158,8 @@ class Job:
     """The job whose conversation this one goes on with."""
     webhook_status: Told | None
     """Whether its receiver has been told; None where there is nothing to tell, or not yet."""
+    trace: str | None
+    """W3C traceparent under which it was accepted."""
     version: int
 
     @classmethod
@@ -197,6 +201,7 @@ class Job:
             deduplicated_from=record.get("deduplicated_from") or None,
             previous=request.get("previous"),
             webhook_status=Told(record["webhook_status"]) if record.get("webhook_status") else None,
+            trace=record.get("trace") or None,
             version=int(record["v"]),
         )
 

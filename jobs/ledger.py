@@ -126,6 +126,7 @@ class Ledger:
             int(draft.supersede),
             draft.webhook.to_json() if draft.webhook else "",
             soonest_ms,
+            draft.trace or "",
             draft.batch.to_json() if draft.batch else "",
             *dict.fromkeys(image.digest for image in draft.conversation.images),
             durable=draft.batch is None,  # else what is lost is fed again, from the same place

@@ -21,7 +21,7 @@ Durability = Literal["waitaof", "always", "memory"]
 _RELIEVING = frozenset(
     {
         *("claim", "finish", "release", "crash", "renew", "cancel", "sweep", "erase"),
-        *("abandon", "discard", "spend", "deliver", "delivered"),
+        *("abandon", "discard", "spend", "deliver", "delivered", "count", "signals"),
         *("take_batch", "write_lines", "move_batch", "stop_batch", "erase_file"),
     }
 )

@@ -1,8 +1,8 @@
 -- Accepts a job, or says why not.
 -- ARGV: now, id, tenant, model, class, group, request, due in ms, has deadline, retention ms, version,
 --       idempotency key, fingerprint, tenant limit, total limit, digest of the work or '', repeatable,
---       supersede, webhook as JSON or '', ms in which it would end by forecast, line of a batch as JSON or '',
---       image digests ...
+--       supersede, webhook as JSON or '', ms in which it would end by forecast,
+--       traceparent or '', line of a batch as JSON or '', image digests ...
 -- Returns {'accepted', record} | {'replayed', record} | {'mismatch'} | {'tenant_full', limit} | {'full'} | {'too_late', ms} |
 --         {'image_missing', digest} | {'batch_elsewhere'}
 
@@ -19,7 +19,7 @@ end
 local idempotency = ARGV[12] ~= '' and key('idempotency', tenant, ARGV[12])
 
 -- A line is taken by whoever is first with it, and only while its batch goes on.
-local line = ARGV[21] ~= '' and cjson.decode(ARGV[21])
+local line = ARGV[22] ~= '' and cjson.decode(ARGV[22])
 if line then
   local at = redis.call('HMGET', key('batch', line.batch), 'status', 'line')
   if at[1] ~= 'in_progress' or tonumber(at[2]) ~= line.after then
@@ -59,7 +59,7 @@ end
 local due = now + ARGV[8]
 -- Pictures outlive every job that shows them.
 local pictures = {}
-for i = 22, #ARGV do
+for i = 23, #ARGV do
   pictures[#pictures + 1] = ARGV[i]
   local image = key('image', tenant, ARGV[i])
   local left = redis.call('PTTL', image)
@@ -76,7 +76,7 @@ local job = {
   status = 'queued', request = ARGV[7], created = whole(now), due = whole(due), deadline = ARGV[9],
   retention = whole(retention), seq = redis.call('INCR', key('seq')), tries = 0, crashes = 0,
   work = ARGV[16], repeatable = ARGV[17], idempotency = ARGV[12], pictures = table.concat(pictures, ' '),
-  webhook = ARGV[19], batch = line and line.batch or '',
+  webhook = ARGV[19], trace = ARGV[21], batch = line and line.batch or '',
 }
 if job.group ~= '' and ARGV[18] == '1' then
   -- The newest of a group's jobs, as a script must not hold up the store.
