@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +119,10 @@ class Shipped:
             environment = self.environment(service)
         return subprocess.run(words, env=environment, capture_output=True, text=True, timeout=30)
 
+    def is_well(self, service: str) -> bool:
+        """Whether a service's healthcheck finds it well."""
+        return self.check(service).returncode == 0
+
     def logged(self) -> list[dict[str, Any]]:
         """What nginx's access log says."""
         lines = (self.folder / "nginx" / "stdout").read_text().splitlines()
@@ -211,6 +216,8 @@ def shipped(
         eventually(lambda: answers(f"{found.api_url}/healthz"), "the API answers", 60)
         found.start_nginx()
         eventually(lambda: _ready(found), "a worker is ready", 90)
+        for service in ("worker", "deliver"):
+            eventually(partial(found.is_well, service), f"{service} is well", 30)
         yield found
 
 
