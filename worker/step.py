@@ -22,10 +22,12 @@ from jobs.settings import Settings
 from jobs.store import connect, inspect
 from jobs.sweeper import sweeper
 from jobs.tracing import tracer
+from worker.account import Account
 from worker.engine import EngineError
 from worker.leases import Leases
 from worker.metrics import Counting, MetricsServer, WorkerMetrics, facts
 from worker.narrator import Narrator
+from worker.policy import load_guard
 from worker.tasks import Answering, Desk
 from worker.watchdog import Patience, Stepping, Watchdog
 
@@ -88,6 +90,7 @@ class EngineStep(bootsteps.StartStopStep):
 
     def _start(self, parent: Any) -> None:
         settings = self._settings
+        guard = load_guard(settings)
         client = connect(settings.required_redis_url)
         server = inspect(client, settings.durability)
         ledger = Ledger(client, Limits.from_settings(settings), durability=server.durability)
@@ -107,7 +110,9 @@ class EngineStep(bootsteps.StartStopStep):
         self._narrator = Narrator(Pieces(client))
         self._desk = Desk(
             *(ledger, ImageStore(client), engine, self._leases, self._narrator),
-            *(model, worker, _give_up, metrics.answered, tracing),
+            *(model, worker, _give_up),
+            guard=guard,
+            account=Account(worker, tracing, metrics.answered),
         )
         self._changes = Changes(client, self._heard)
         hints = Hints(parent.app, client)
