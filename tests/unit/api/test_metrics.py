@@ -1,5 +1,6 @@
 """What Prometheus is told is true, also of several processes, and names nobody."""
 
+import json
 import os
 import re
 import signal
@@ -166,4 +167,5 @@ def test_several_processes_count_as_one_also_those_that_have_ended(
     eventually(lambda: not set(_processes(running)) & {first, second}, "others took over", 60)
     eventually(lambda: len(_processes(running)) == 2, "others took over", 60)
     assert _asked(url) == 40
-    assert "Traceback" not in running.text
+    of_gunicorn = [json.loads(line) for line in running.lines[1:]]
+    assert {line.get("logger") for line in of_gunicorn} == {"gunicorn.error", None}
