@@ -107,8 +107,9 @@ class Shipped:
         places = {
             ":8000/": f":{self.api_port}/",
             ":8080/": f":{self.nginx_port}/",
-            "valkey-cli": f"{valkey_cli(self.folder)} -p {self.store.port}",
         }
+        if service == "store":
+            places["valkey-cli"] = f"{valkey_cli(self.folder)} -p {self.store.port}"
         words = check_of(service)
         for place, ours in places.items():
             words = [word.replace(place, ours) for word in words]
@@ -201,7 +202,7 @@ def shipped(
         "LLAVA_JOBS_WEBHOOK_HTTP_HOSTS": "127.0.0.1",
     }
     found = Shipped(shipped_store, ours, folder)
-    quick = {"sweep_ms": "100", "lease_ms": "3000", "renew_ms": "300"}
+    quick: dict[str, Any] = {"sweep_ms": "100", "lease_ms": "3000", "renew_ms": "300"}
     with ExitStack() as ending:
         ending.callback(found.end)
         found.start("api", tenant_connections="2", **quick)
