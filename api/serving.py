@@ -7,6 +7,8 @@ import shutil
 import tempfile
 from typing import Any
 
+from jobs.logs import formatter
+
 worker_class = "gthread"
 threads = 128  # a caller that waits or uploads slowly holds a thread and nothing else
 worker_connections = 10_000  # one that is kept alive holds a socket, and no thread
@@ -19,11 +21,13 @@ _COUNTS = "PROMETHEUS_MULTIPROC_DIR"
 
 
 def on_starting(server: Any) -> None:
-    """Give the processes of this server a folder of its own, in which each counts its requests.
+    """Have gunicorn log as we do, and each of its processes count requests in a folder of theirs.
 
     prometheus_client looks for it as it is imported, which no process does before its fork. One
     that the environment names may be that of the server before.
     """
+    for handler in server.log.error_log.handlers:
+        handler.setFormatter(formatter())
     server.counts = os.environ[_COUNTS] = tempfile.mkdtemp(prefix="llava-jobs-counts-")
 
 
