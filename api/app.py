@@ -116,5 +116,5 @@ def _services(settings: Settings, client: redis.Redis) -> views.Services:
         following=Following(pieces),
         connections=connections,
         paces=Paces(client, ledger),
-        receivers=receivers(client, settings),
+        receivers=receivers(client, settings, durability),
     )
