@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from openai import OpenAI
 from PIL import Image
 
 from llava_jobs.demo import PICTURES, Example, examples
-from tests.installations import Installation
+from tests.installations import Installation, caller, run
 from tests.unit.api.pictures import encoded, scene
 
 
@@ -27,6 +28,16 @@ def talkative(installation: Installation) -> Iterator[OpenAI]:
     """The official client, at an installation that talks on and on."""
     with OpenAI(base_url=f"{installation.url}/v1", api_key=installation.key, max_retries=0) as made:
         yield made
+
+
+@pytest.fixture(scope="session")
+def newcomer(installation: Installation) -> Iterator[httpx.Client]:
+    """A caller of the installation that talks on and on, of a tenant of its own."""
+    place = ("--data-dir", str(installation.data_dir))
+    status, key = run("keys", "create", "--tenant", "newcomer", *place)
+    assert status == 0, key
+    with caller(installation.url, key.strip()) as client:
+        yield client
 
 
 @pytest.fixture(scope="session")

@@ -94,7 +94,7 @@ def test_a_job_that_is_canceled_raises(begin: Begin, azure: Client) -> None:
 
 def test_a_poller_is_taken_up_by_another_process(begin: Begin, azure: Client) -> None:
     token = begin(max_new_tokens=3).continuation_token()
-    poller = LROPoller.from_continuation_token(
+    poller: LROPoller[Job] = LROPoller.from_continuation_token(
         LROBasePolling(timeout=60), token, client=azure, deserialization_callback=_read
     )
     assert poller.result(30)["status"] == "succeeded"
