@@ -15,6 +15,7 @@ from api import (
     events,
     health,
     listing,
+    paths,
     problems,
     rates,
     streaming,
@@ -70,6 +71,7 @@ def create_app(settings: Settings) -> Flask:
     app.extensions["rates"] = Rates(client, settings.requests_per_minute)
     if settings.bootstrap_key:
         parts.keys.create_first(DEFAULT_TENANT, settings.bootstrap_key.get_secret_value())
+    paths.init_app(app)
     for routes in (views, streaming, chat, listing, events, webhooks, uploads, admin, health):
         app.register_blueprint(routes.bp)
     auth.init_app(app)

@@ -1,8 +1,9 @@
-"""Receivers that verify with the `standardwebhooks` package are told by the sender's own process."""
+"""Receivers that verify with the `standardwebhooks` package are told by a real sender."""
 
 import itertools
 import json
 import socket
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,7 +13,7 @@ from standardwebhooks import Webhook, WebhookVerificationError
 
 from tests.eventually import eventually
 from tests.installations import submit
-from tests.receivers import Received, Receiver, hangs, resets, status
+from tests.receivers import Received, Receiver, resets, status
 from tests.unit.api.pictures import encoded, scene
 
 PICTURE = encoded(scene(), "PNG")
@@ -155,11 +156,18 @@ def test_a_receiver_that_does_not_want_it_is_left_alone_and_others_are_told(
         receiver.behaviour = behaviour
         job_id = asked(newcomer, receiver.url(f"/{name}"))
         outcomes[name] = eventually(lambda job_id=job_id: tried(newcomer, job_id), "it is tried")
-    receiver.behaviour = hangs
-    asked(newcomer, receiver.url("/hangs"))
-    eventually(lambda: receiver.received[-1].line == "POST /hangs HTTP/1.1", "it is being told")
+    free = threading.Event()
+
+    def held(peer: socket.socket, received: Received) -> None:
+        free.wait(30)
+        status(200)(peer, received)
+
+    receiver.behaviour = held
+    asked(newcomer, receiver.url("/held"))
+    eventually(lambda: receiver.received[-1].line == "POST /held HTTP/1.1", "it is being told")
     asked(newcomer, verifying.server.url())
     eventually(lambda: verifying.told, "another is told meanwhile")
+    free.set()
     assert {name: told["status"] for name, told in outcomes.items()} == {
         "gone": "disabled",
         "moved": "pending",
