@@ -34,13 +34,20 @@ class Arrival:
     """A request as far as it has come.
 
     This only decides when a thread takes it up. What the bytes mean is read by gunicorn's parser
-    alone, from the first one on, so that the two cannot be played off against each other.
+    alone, from the first one on, so that the two cannot be played off against each other. A body
+    that is said to be longer than ``most_body`` is not waited for: it is to be refused.
     """
 
-    def __init__(self, received: bytes, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        received: bytes,
+        most_body: int = 1 << 40,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.count = 0
         self.has_place = False
         """Whether it counts among those whose bodies threads read; kept by its worker."""
+        self._most_body = most_body
         self._clock = clock
         self._began = clock()
         self._held = bytearray()
@@ -81,6 +88,11 @@ class Arrival:
         return self._whole is not None and not self._is_long and self.count >= self._whole
 
     @property
+    def is_short(self) -> bool:
+        """Whether less of it has come than it was said to have."""
+        return self._whole is not None and self.count < self._whole
+
+    @property
     def age_s(self) -> float:
         """How many seconds ago it began."""
         return self._clock() - self._began
@@ -95,5 +107,7 @@ class Arrival:
             return 0
         lengths = _LENGTH.findall(head)
         # Whoever expects "100 Continue" sends nothing before a thread has answered that.
-        self._is_long = len(lengths) != 1 or len(_BODY.findall(head)) != 1
-        return int(lengths[0]) if lengths else 0
+        length = int(lengths[0]) if lengths else 0
+        is_plain = len(lengths) == len(_BODY.findall(head)) == 1
+        self._is_long = not is_plain or length > self._most_body
+        return length

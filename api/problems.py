@@ -6,7 +6,9 @@ import json
 
 import structlog
 from flask import Flask, Response, request
+from gunicorn.http.errors import ParseException
 from werkzeug.exceptions import (
+    BadRequest,
     ClientDisconnected,
     HTTPException,
     MethodNotAllowed,
@@ -70,6 +72,8 @@ def init_app(app: Flask) -> None:
     """Have every failure of a request answered by ``problem``."""
     app.register_error_handler(JobsError, problem)
     app.register_error_handler(HTTPException, _http)
+    # gunicorn finds out that a body has no form as it is read.
+    app.register_error_handler(ParseException, lambda _: _http(BadRequest()))
     app.register_error_handler(Exception, _unexpected)
 
 

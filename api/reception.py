@@ -33,6 +33,8 @@ from jobs.errors import ConnectionsFull, JobsError
 SEND_S = 60
 """How long an answer may find no room in its caller's window."""
 LINGER_S = 2.0
+LINGER_BYTES = 8 << 20
+"""How long, and for how much more, a caller is listened to that has been answered for good."""
 _LOOK_S = 1.0
 _SEND_TIMEOUT = struct.pack("ll", SEND_S, 0)
 _PIECE = 65_536
@@ -51,7 +53,7 @@ class Reception(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         super().__init__(*arguments, **options)
         self._arriving: dict[Any, Arrival] = {}
         self._waiting: dict[Any, Arrival] = {}
-        self._leaving: dict[Any, float] = {}
+        self._leaving: dict[Any, Arrival] = {}
         self._places = max(1, self.cfg.threads // 2)
         self._looked = 0.0
 
@@ -60,7 +62,8 @@ class Reception(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         if self.cfg.is_ssl:
             super().enqueue_req(conn)
             return
-        conn.arrival = Arrival(conn.parser.unreader.take_buffered() if conn.parser else b"")
+        held = conn.parser.unreader.take_buffered() if conn.parser else b""
+        conn.arrival = Arrival(held, self.wsgi.config["MAX_CONTENT_LENGTH"])
         self._arriving[conn] = conn.arrival
         conn.sock.setblocking(False)
         self.poller.register(conn.sock, selectors.EVENT_READ, partial(self._receive, conn))
@@ -77,6 +80,11 @@ class Reception(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
             )
             conn.parser.unreader.unread(conn.arrival.give())
         return super().handle(conn)
+
+    def _keepalive_after(self, conn: Any, keepalive: bool) -> bool:
+        """Whether the connection can be used again; nobody waits for a body that was refused."""
+        is_short = not self.cfg.is_ssl and conn.arrival.is_short
+        return not is_short and bool(super()._keepalive_after(conn, keepalive))
 
     def finish_request(self, conn: Any, fs: Future[Any]) -> None:
         """Keep a connection for its next request, or see its caller off."""
@@ -105,8 +113,8 @@ class Reception(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
             if arrival.left_s <= 0:
                 del self._waiting[conn]
                 self._refuse(conn, _too_many())
-        for conn, until in list(self._leaving.items()):
-            if now >= until:
+        for conn, rest in list(self._leaving.items()):
+            if rest.age_s > LINGER_S:
                 self._forget(self._leaving, conn)
                 self._close(conn)
 
@@ -177,11 +185,13 @@ class Reception(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         except (OSError, ValueError):
             self._close(conn)
         else:
-            self._leaving[conn] = time.monotonic() + LINGER_S
+            self._leaving[conn] = Arrival(b"")
 
     def _drain(self, conn: Any, _: Any = None) -> None:
         try:
-            if conn.sock.recv(_PIECE):
+            size = len(conn.sock.recv(_PIECE))
+            self._leaving[conn].read_on(size)
+            if size and self._leaving[conn].count < LINGER_BYTES:
                 return
         except BlockingIOError:
             return
@@ -210,13 +220,17 @@ class _Clocked(SocketUnreader):  # type: ignore[misc]  # gunicorn has no types
         self._when_whole = when_whole
 
     def chunk(self, size_hint: int | None = None) -> bytes:
-        """Return the next bytes; raises TimeoutError."""
-        self.sock.settimeout(max(0.001, self._arrival.left_s))
+        """Return the next bytes; raises TimeoutError, ConnectionError where they end too early."""
+        wanted = self.sock.gettimeout()
+        left = max(0.001, self._arrival.left_s)
+        self.sock.settimeout(left if wanted is None else min(left, wanted))
         try:
             data: bytes = super().chunk(size_hint)
         finally:
             # The application looks at the socket without waiting, which a timeout would do.
             self.sock.setblocking(True)
+        if not data and self._arrival.is_short:
+            raise ConnectionError("the request ended before its end")
         self._arrival.read_on(len(data))
         if self._arrival.has_place and self._arrival.is_whole:
             self._when_whole(self._arrival)

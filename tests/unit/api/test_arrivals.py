@@ -55,7 +55,7 @@ def test_the_rest_of_a_long_body_makes_it_whole() -> None:
 
 
 def test_a_sender_that_is_quick_enough_always_has_time(clock: Clock) -> None:
-    arrival = Arrival(b"", lambda: clock.now / 1000)
+    arrival = Arrival(b"", clock=lambda: clock.now / 1000)
     assert arrival.left_s == pytest.approx(FIRST_S)
     for _ in range(100):
         clock.forward(1000)
