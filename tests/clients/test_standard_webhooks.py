@@ -5,6 +5,7 @@ import json
 import socket
 import threading
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import httpx
@@ -115,7 +116,7 @@ def test_through_a_rotation_receivers_with_either_secret_are_told(
     ahead = Verifying(rotated(newcomer))
     for receiver in (behind, ahead):
         asked(newcomer, receiver.server.url())
-        eventually(lambda receiver=receiver: receiver.told, "it is told")
+        eventually(partial(getattr, receiver, "told"), "it is told")
     rotated(newcomer)
     for receiver in (behind, ahead):
         asked(newcomer, receiver.server.url())
@@ -155,7 +156,7 @@ def test_a_receiver_that_does_not_want_it_is_left_alone_and_others_are_told(
     for name, behaviour in {"gone": status(410), "moved": moved, "reset": resets}.items():
         receiver.behaviour = behaviour
         job_id = asked(newcomer, receiver.url(f"/{name}"))
-        outcomes[name] = eventually(lambda job_id=job_id: tried(newcomer, job_id), "it is tried")
+        outcomes[name] = eventually(partial(tried, newcomer, job_id), "it is tried")
     free = threading.Event()
 
     def held(peer: socket.socket, received: Received) -> None:
