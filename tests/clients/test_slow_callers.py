@@ -92,7 +92,7 @@ def test_each_is_cut_off_after_a_while_and_told_so(installation: Installation) -
     for thread in threads:
         thread.join()
     assert answers.pop("nothing").text == b""
-    slowest = FIRST_S + SOME / BYTES_PER_S + 5
+    slowest = FIRST_S + SOME / BYTES_PER_S + 15
     for name, answered in answers.items():
         assert (answered.status, answered.code) == (408, "request_timeout"), name
         assert FIRST_S - 1 < answered.seconds < slowest, name
@@ -109,8 +109,9 @@ def test_hundreds_of_them_hold_up_nobody(installation: Installation, http: httpx
                 peers[-1].sendall(start)
         assert len(peers) == 490
         pressed = waits(http)
-    assert pressed[0] < max(5 * quiet[0], 0.25), (quiet, pressed)
-    assert pressed[1] < 2, (quiet, pressed)
+    # With gunicorn's own worker it is half a minute; other tests may run beside this one.
+    assert pressed[0] < max(5 * quiet[0], 0.5), (quiet, pressed)
+    assert pressed[1] < 5, (quiet, pressed)
 
 
 def waits(http: httpx.Client) -> tuple[float, float]:
@@ -130,7 +131,7 @@ def test_those_who_do_not_hang_up_hold_up_nobody(
     with contextlib.ExitStack() as stack:
         for _ in range(50):
             stack.enter_context(connected(installation)).sendall(asked)
-        assert waits(http)[1] < 2
+        assert waits(http)[1] < 5
 
 
 def test_a_long_request_that_comes_in_pieces_is_taken(
