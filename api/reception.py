@@ -97,6 +97,11 @@ class Reception(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         else:
             self._see_off(conn)
 
+    def is_parent_alive(self) -> bool:
+        """Whether there is a parent still; without one, callers are let go as on SIGTERM."""
+        self.alive = self.alive and bool(super().is_parent_alive())
+        return bool(self.alive)
+
     def murder_pending(self) -> None:
         """Cut off whoever has taken too long; called after all that happens, so not all is seen."""
         super().murder_pending()
