@@ -116,6 +116,11 @@ class Settings(BaseSettings):
         description="a worker that claims nothing for so long while jobs and hints wait and slots "
         "are free ends, and is to be restarted",
     )
+    pulse_file: Path | None = Field(
+        default=None,
+        description="file that a worker or a sender of webhooks touches while it is well, for "
+        "`python -m jobs.pulse` to look at; each needs one of its own; unset: none",
+    )
 
     lease_ms: int = Field(
         default=30_000, ge=500, description="a job whose worker is silent for so long is requeued"
@@ -241,6 +246,22 @@ class Settings(BaseSettings):
     webhook_http_hosts: str = Field(
         default="",
         description="hosts to which webhooks may go without TLS, by http; unset: none",
+    )
+
+    access_log: bool = Field(
+        default=True, description="one line of log for each request to the API"
+    )
+    metrics_port: int | None = Field(
+        default=None,
+        ge=1,
+        le=65_535,
+        description="port on which a worker shows its metrics to Prometheus, each worker of `up` "
+        "on the next; unset: it shows none",
+    )
+    otlp_endpoint: str = Field(
+        default="",
+        description="OpenTelemetry collector that takes traces by OTLP over HTTP, such as "
+        "http://collector:4318; needs the extra `telemetry`; unset: none are sent",
     )
 
     @field_validator("webhook_networks")
