@@ -49,6 +49,8 @@ class Reception(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
     it takes requests in as it always does.
     """
 
+    alive: bool
+
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._arriving: dict[Any, Arrival] = {}
@@ -99,8 +101,9 @@ class Reception(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
 
     def is_parent_alive(self) -> bool:
         """Whether there is a parent still; without one, callers are let go as on SIGTERM."""
-        self.alive = self.alive and bool(super().is_parent_alive())
-        return bool(self.alive)
+        if not super().is_parent_alive():
+            self.alive = False
+        return self.alive
 
     def murder_pending(self) -> None:
         """Cut off whoever has taken too long; called after all that happens, so not all is seen."""
