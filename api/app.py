@@ -17,6 +17,7 @@ from api import (
     health,
     listing,
     metrics,
+    paths,
     problems,
     rates,
     streaming,
@@ -75,6 +76,7 @@ def create_app(settings: Settings) -> Flask:
     app.extensions["rates"] = Rates(client, settings.requests_per_minute)
     if settings.bootstrap_key:
         parts.keys.create_first(DEFAULT_TENANT, settings.bootstrap_key.get_secret_value())
+    paths.init_app(app)
     for routes in (
         *(views, streaming, chat, listing, events, webhooks, uploads, admin, health, metrics),
     ):
@@ -130,7 +132,7 @@ def _services(settings: Settings, client: redis.Redis) -> views.Services:
         following=Following(pieces),
         connections=connections,
         paces=Paces(client, ledger),
-        receivers=receivers(client, settings),
+        receivers=receivers(client, settings, durability),
         signals=Signals(client, settings.lease_ms),
         tracer=tracer(settings, "api"),
     )

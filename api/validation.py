@@ -44,14 +44,14 @@ Text = Annotated[str, StringConstraints(min_length=1, pattern=r"^[^\x00]*[^\x00\
 StopText = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 ImageId = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+Group = Annotated[Name, StringConstraints(pattern=r"(?s)^(?:\.?[^.]|\.\..)")]  # paths drop dots
 
 
 def _is_duration(text: str) -> str:
     try:
         milliseconds(text)
     except ValueError:
-        told = "a duration such as 500ms, 30s, 5m, 2h or 7d"
-        raise PydanticCustomError("duration", told) from None
+        raise PydanticCustomError("duration", "such as 500ms, 30s, 5m, 2h or 7d") from None
     return text
 
 
@@ -159,7 +159,7 @@ class CreateJob(Fields):
     stop: list[StopText] = Field(default=[], max_length=4)
     priority: Literal["high", "normal", "low"] = "normal"
     deadline: Duration | None = None
-    group: Name | None = None
+    group: Group | None = None
     supersede: bool = False
     metadata: dict[str, Any] = {}
     webhook: WebhookInput | None = None

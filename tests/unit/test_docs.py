@@ -60,6 +60,20 @@ def test_every_link_within_the_documents_leads_somewhere() -> None:
             assert (page.parent / target).exists(), f"{page.name}: {target}"
 
 
+def test_every_promise_of_the_security_page_is_tried_by_tests_that_there_are() -> None:
+    rows = [
+        line
+        for line in (ROOT / "docs" / "security.md").read_text().splitlines()
+        if line.startswith("| ") and "tried by" not in line
+    ]
+    assert len(rows) > 40
+    for row in rows:
+        named = re.findall(r"`([\w/]+\.py)::(\w+)`", row)
+        assert named, row
+        for path, test in named:
+            assert f"def {test}(" in (ROOT / "tests" / path).read_text(), f"{path}::{test}"
+
+
 def test_the_lock_meets_what_the_package_asks_for() -> None:
     locked = dict(
         line.split("==")
