@@ -12,6 +12,7 @@ from api import (
     admin,
     auth,
     chat,
+    documentation,
     events,
     health,
     listing,
@@ -70,7 +71,18 @@ def create_app(settings: Settings) -> Flask:
     app.extensions["rates"] = Rates(client, settings.requests_per_minute)
     if settings.bootstrap_key:
         parts.keys.create_first(DEFAULT_TENANT, settings.bootstrap_key.get_secret_value())
-    for routes in (views, streaming, chat, listing, events, webhooks, uploads, admin, health):
+    for routes in (
+        views,
+        streaming,
+        chat,
+        listing,
+        events,
+        webhooks,
+        uploads,
+        admin,
+        health,
+        documentation,
+    ):
         app.register_blueprint(routes.bp)
     auth.init_app(app)
     rates.init_app(app)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from functools import cache
+from http import HTTPStatus
 from typing import Any
 
 from api.openapi.faults import faults
@@ -51,7 +52,7 @@ def example_problem(status: int, code: str) -> dict[str, Any]:
     kind = _TYPES.get(status, default)
     return {
         "type": f"urn:llava-jobs:error:{code}",
-        "title": "What happened, in a few words",
+        "title": HTTPStatus(status).phrase,
         "status": status,
         "detail": detail,
         "instance": "/v1/jobs",
