@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, create_model
+from pydantic import BaseModel, ConfigDict, Field
 
 from jobs.job import Priority, Reason, Status
 from jobs.webhook import Told
@@ -20,19 +20,12 @@ class Shown(BaseModel):
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
 
-def list_of(kind: type[Shown], about: str) -> type[Shown]:
-    """Return the model of a list of objects in OpenAI's shape, with a cursor."""
-    return create_model(
-        f"{kind.__name__}List",
-        __base__=Shown,
-        __doc__=about,
-        object=(Literal["list"], ...),
-        data=(list[kind], ...),  # type: ignore[valid-type]
-        next=(
-            str | None,
-            Field(description="the cursor of what comes behind; `null`: there is no more"),
-        ),
-    )
+class Listed(Shown):
+    """A list of objects in OpenAI's shape, which each kind of list adds its ``data`` to."""
+
+    object: Literal["list"]
+    next: str | None
+    """the cursor of what comes behind; `null`: there is no more"""
 
 
 class Text(Shown):
@@ -288,7 +281,25 @@ class Readiness(Shown):
     """how many workers each model has"""
 
 
-JobList = list_of(Job, "Jobs, newest first.")
-DeliveryList = list_of(Delivery, "What was told of a job: at most one.")
-KeyList = list_of(Key, "Keys, oldest first.")
-TenantList = list_of(Tenant, "Tenants by name.")
+class JobList(Listed):
+    """Jobs, newest first."""
+
+    data: list[Job]
+
+
+class DeliveryList(Listed):
+    """What was told of a job: at most one."""
+
+    data: list[Delivery]
+
+
+class KeyList(Listed):
+    """Keys, oldest first."""
+
+    data: list[Key]
+
+
+class TenantList(Listed):
+    """Tenants by name."""
+
+    data: list[Tenant]

@@ -20,7 +20,7 @@ _FORMS = {
     "picture": "picture",
     "binary": "file",
 }
-_PATTERNS = {DURATION["pattern"]: "duration", TENANT["pattern"]: "name"}
+_PATTERNS: dict[str, str] = {DURATION["pattern"]: "duration", TENANT["pattern"]: "name"}
 MOST = 2**31 - 1
 """A bound that nobody reaches is not worth a word."""
 
@@ -74,10 +74,10 @@ def links(text: str) -> list[str]:
 
 
 def _scalar(schema: Schema) -> str:
-    kind = schema.get("type", "anything")
+    kind: str = schema.get("type", "anything")
     if kind == "string":
-        named = _FORMS.get(schema.get("format", "")) or _PATTERNS.get(schema.get("pattern", ""))
-        return named or "text" + "".join(_length(schema))
+        known = (_FORMS.get(schema.get("format", "")), _PATTERNS.get(schema.get("pattern", "")))
+        return next(filter(None, known), "text" + "".join(_length(schema)))
     if kind in {"integer", "number"}:
         return kind + "".join(_range(schema))
     return _PLAIN.get(kind, kind)
