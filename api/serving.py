@@ -11,6 +11,7 @@ graceful_timeout = 65  # above the longest wait that a caller may ask for
 keepalive = 75
 control_socket_disable = True  # nobody here speaks to it, and it writes to the home folder
 limit_request_field_size = 8190
+limit_request_line = 8190  # a hundred ids in one query, however they are encoded
 
 
 def post_worker_init(worker: Any) -> None:

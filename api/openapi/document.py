@@ -61,7 +61,9 @@ def _models() -> list[type[BaseModel]]:
     found: dict[str, type[BaseModel]] = {Problem.__name__: Problem}
     for operation in operations():
         answered = [answer.model for answer in operation.answers if answer.model]
-        for model in [*answered, *([operation.body.model] if operation.body else [])]:
+        told = [model for answer in operation.answers for _, model in answer.events]
+        sent = [operation.body.model] if operation.body else []
+        for model in [*answered, *told, *sent]:
             found[model.__name__] = model
     return list(found.values())
 

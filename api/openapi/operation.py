@@ -12,6 +12,8 @@ Schema = dict[str, Any]
 JSON = "application/json"
 FORM = "multipart/form-data"
 EVENTS = "text/event-stream"
+MESSAGE = "message"
+"""The name of an event that has none."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,8 @@ class Answer:
     """One way in which a call succeeds.
 
     ``model`` is None where there is no body, or where ``media`` says that it is not JSON.
-    ``headers`` are names in ``api.openapi.headers``.
+    ``headers`` are names in ``api.openapi.headers``; ``events`` are those of a stream, each
+    with the model of its data, and named `message` where they have no name.
     """
 
     status: int
@@ -75,6 +78,7 @@ class Answer:
     media: str = JSON
     headers: tuple[str, ...] = ()
     links: tuple[Link, ...] = ()
+    events: tuple[tuple[str, type[BaseModel]], ...] = ()
 
 
 Errors = Mapping[int, tuple[str, ...]]

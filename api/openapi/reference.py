@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from pydantic import BaseModel
+
 from api.openapi.curl import curl
 from api.openapi.document import document
 from api.openapi.faults import faults
@@ -89,7 +91,7 @@ def things(*, of_requests: bool) -> list[Thing]:
         for model in (
             [operation.body.model if operation.body else None]
             if of_requests
-            else [answer.model for answer in operation.answers]
+            else _models(operation)
         )
         if model
     ]
@@ -103,6 +105,12 @@ def things(*, of_requests: bool) -> list[Thing]:
     if not of_requests:
         found |= {name: _thing(name, _components()[name]) for name in ("Problem", "OpenAIError")}
     return list(found.values())
+
+
+def _models(operation: Operation) -> list[type[BaseModel] | None]:
+    """Return what a call's answers and their events are made of."""
+    told = [model for answer in operation.answers for _, model in answer.events]
+    return [*(answer.model for answer in operation.answers), *told]
 
 
 def _thing(name: str, schema: Schema) -> Thing:
@@ -145,8 +153,11 @@ def _or_default(place: str, schema: Schema) -> str:
 
 def _answer(answer: Answer) -> ShownAnswer:
     kind = words({"$ref": f"/{answer.model.__name__}"}, _components()) if answer.model else ""
-    if not answer.model and answer.example is not None:
-        kind = f"`{answer.media}`"
+    if answer.events:
+        kind = "events: " + ", ".join(
+            f"`{name}` [{model.__name__}](#object-{model.__name__.lower()})"
+            for name, model in answer.events
+        )
     return ShownAnswer(answer.status, answer.meaning, kind, answer.headers, _text(answer.example))
 
 

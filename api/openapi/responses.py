@@ -8,9 +8,11 @@ from functools import cache
 from http import HTTPStatus
 from typing import Any
 
+from pydantic import BaseModel
+
 from api.openapi.faults import faults
 from api.openapi.headers import HEADERS, SHARE
-from api.openapi.operation import JSON, Answer, Link, Operation, Schema
+from api.openapi.operation import JSON, MESSAGE, Answer, Link, Operation, Schema
 from api.openapi.problem import Problem
 from api.openapi.refusals import errors_of, scope_of
 from api.openapi.schemas import reference
@@ -78,9 +80,27 @@ def _answers(operation: Operation) -> Schema:
 def _content(answer: Answer) -> Schema:
     if answer.model:
         schema = reference(answer.model)
+    elif answer.events:
+        schema = {"anyOf": [_event(name, model) for name, model in answer.events]}
     else:
         schema = {"type": "object" if answer.media == JSON else "string"}
     return {"schema": schema, "example": answer.example}
+
+
+def _event(name: str, model: type[BaseModel]) -> Schema:
+    """Return what an event of a stream is; its data is JSON text."""
+    data = {
+        "type": "string",
+        "contentMediaType": JSON,
+        "contentSchema": reference(model),
+    }
+    named: Schema = {"event": {"const": name}} if name != MESSAGE else {}
+    return {
+        "type": "object",
+        "description": f"`{name}`",
+        "required": ["data", *named],
+        "properties": {"id": {"type": "string"}, **named, "data": data},
+    }
 
 
 def _links(links: Iterable[Link]) -> Iterator[tuple[str, Schema]]:

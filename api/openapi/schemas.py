@@ -91,6 +91,23 @@ def _put(schema: Schema, field: str, what: Schema) -> None:
     schema["properties"][field] = {**what, **kept}
 
 
+_SHOWN = {
+    "contains": {
+        "properties": {
+            "content": {
+                "type": "array",
+                "contains": {
+                    "type": "object",
+                    "required": ["type"],
+                    "properties": {"type": {"const": "image_url"}},
+                },
+            }
+        }
+    }
+}
+"""Of a conversation: somewhere a picture is shown."""
+
+
 def _job(schema: Schema) -> None:
     _put(schema, "deadline", _or_null(DURATION))
     one = schema["properties"]["stop"]["items"]
@@ -100,7 +117,7 @@ def _job(schema: Schema) -> None:
     alone = {
         "required": ["messages"],
         "properties": {
-            "messages": {"type": "array", "minItems": 1},
+            "messages": {"type": "array", **_SHOWN},
             "question": {"type": "null"},
             "images": {"maxItems": 0},
             "previous_job_id": {"type": "null"},
@@ -129,6 +146,7 @@ def _chat(schema: Schema) -> None:
     _put(schema, "top_p", _or_null({"type": "number", "exclusiveMinimum": 0, "maximum": 1}))
     _put(schema, "seed", _or_null({"type": "integer", "minimum": 0, "maximum": 2**32 - 1}))
     _put(schema, "stop", {"anyOf": [text, texts, {"type": "null"}]})
+    schema["properties"]["messages"] |= _SHOWN
     both = [_given("max_tokens"), _given("max_completion_tokens")]
     schema["not"] = {"allOf": both}
     schema["if"] = _given("stream_options")

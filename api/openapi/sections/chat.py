@@ -7,9 +7,10 @@ from api.openapi import examples
 from api.openapi.answers import Model, ModelList
 from api.openapi.completion import Completion
 from api.openapi.faults import at_their_status, together
-from api.openapi.operation import EVENTS, Answer, Body, Errors, Link, Operation, Section
+from api.openapi.operation import EVENTS, MESSAGE, Answer, Body, Errors, Link, Operation, Section
 from api.openapi.parameters import named
 from api.openapi.sections.jobs import IDEMPOTENCY_KEY, JOB_ERRORS
+from api.openapi.streams import Chunk, StreamError
 
 _MODEL = {"id": examples.MODEL, "object": "model", "created": 0, "owned_by": "llava-jobs"}
 _HEAD = {"id": examples.JOB_ID, "created": 1764063000, "model": examples.MODEL}
@@ -97,6 +98,7 @@ SECTION = Section(
                     _CHUNKS,
                     EVENTS,
                     headers=("Operation-Location",),
+                    events=((MESSAGE, Chunk), (MESSAGE, StreamError)),
                 ),
             ),
             errors=together(

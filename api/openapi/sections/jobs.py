@@ -7,13 +7,21 @@ from api.openapi.answers import Job
 from api.openapi.faults import at_their_status
 from api.openapi.operation import EVENTS, Answer, Body, Form, Link, Operation, Section
 from api.openapi.parameters import JOB_ID, PREFER, header
+from api.openapi.streams import StatusEvent, TokenEvent
 from api.validation import CreateJob
 
 _DETAIL = {"enum": ["auto", "high"], "description": "the `detail` of all pictures"}
 _ITS_ID = {"job_id": "$response.body#/id"}
 _LINKS = tuple(
     Link(name, _ITS_ID)
-    for name in ("get_job", "stream_job", "cancel_job", "list_deliveries", "erase_job")
+    for name in (
+        "get_job",
+        "stream_job",
+        "cancel_job",
+        "list_deliveries",
+        "send_again",
+        "erase_job",
+    )
 )
 _GROUP_LINKS = (
     Link("list_jobs", {"group": "$response.body#/group"}),
@@ -133,7 +141,14 @@ SECTION = Section(
                 header("Last-Event-ID", "the last event that you have", "done"),
             ),
             answers=(
-                Answer(200, "events until the job has ended", None, examples.STREAM, EVENTS),
+                Answer(
+                    200,
+                    "events until the job has ended",
+                    None,
+                    examples.STREAM,
+                    EVENTS,
+                    events=(("status", StatusEvent), ("token", TokenEvent), ("done", Job)),
+                ),
                 Answer(204, "you have been told all"),
             ),
             errors=at_their_status(

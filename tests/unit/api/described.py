@@ -81,6 +81,26 @@ def assert_described(response: TestResponse) -> None:
         return
     assert response.mimetype is not None
     assert response.mimetype in content, f"{where} with {response.mimetype}"
+    if response.mimetype == "text/event-stream":
+        _assert_told(response, content[response.mimetype]["schema"]["anyOf"])
     if response.mimetype.endswith("json"):
         wrong = errors_in(response.get_json(force=True), content[response.mimetype]["schema"])
         assert wrong == [], f"{where}, which is not what is described: {wrong}"
+
+
+def _assert_told(response: TestResponse, kinds: list[dict[str, Any]]) -> None:
+    """Hold each event of a stream to what is described of one of its name."""
+    for block in response.text.split("\n\n"):
+        fields = dict(
+            line.split(": ", 1) for line in block.splitlines() if not line.startswith(":")
+        )
+        if "data" not in fields or fields["data"] == "[DONE]":
+            continue
+        data = json.loads(fields["data"])
+        name = fields.get("event")
+        wrong = [
+            errors_in(data, kind["properties"]["data"]["contentSchema"])
+            for kind in kinds
+            if kind["properties"].get("event", {}).get("const") == name
+        ]
+        assert [] in wrong, f"{name}: {wrong}"
