@@ -16,6 +16,7 @@ from api import (
     events,
     health,
     listing,
+    paths,
     problems,
     rates,
     streaming,
@@ -71,19 +72,10 @@ def create_app(settings: Settings) -> Flask:
     app.extensions["rates"] = Rates(client, settings.requests_per_minute)
     if settings.bootstrap_key:
         parts.keys.create_first(DEFAULT_TENANT, settings.bootstrap_key.get_secret_value())
-    for routes in (
-        views,
-        streaming,
-        chat,
-        listing,
-        events,
-        webhooks,
-        uploads,
-        admin,
-        health,
-        documentation,
-    ):
+    paths.init_app(app)
+    for routes in (views, streaming, chat, listing, events, webhooks, uploads, admin, health):
         app.register_blueprint(routes.bp)
+    app.register_blueprint(documentation.bp)
     auth.init_app(app)
     rates.init_app(app)
     problems.init_app(app)
@@ -128,5 +120,5 @@ def _services(settings: Settings, client: redis.Redis) -> views.Services:
         following=Following(pieces),
         connections=connections,
         paces=Paces(client, ledger),
-        receivers=receivers(client, settings),
+        receivers=receivers(client, settings, durability),
     )

@@ -44,6 +44,8 @@ Text = Annotated[str, StringConstraints(min_length=1, pattern=r"^[^\x00]*[^\x00\
 StopText = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 ImageId = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+Group = Annotated[Name, StringConstraints(pattern=r"(?s)^(?:\.?[^.]|\.\..)")]
+"""A name that a path can end with: clients resolve those that are one or two dots."""
 
 
 def _is_duration(text: str) -> str:
@@ -159,7 +161,7 @@ class CreateJob(Fields):
     stop: list[StopText] = Field(default=[], max_length=4)
     priority: Literal["high", "normal", "low"] = "normal"
     deadline: Duration | None = None
-    group: Name | None = None
+    group: Group | None = None
     supersede: bool = False
     metadata: dict[str, Any] = {}
     webhook: WebhookInput | None = None

@@ -19,6 +19,7 @@ from jobs.deliveries import Deliveries, Delivery, Verdict
 from jobs.errors import JobsError
 from jobs.outbound import Outbound
 from jobs.reach import Rules, Unreached
+from jobs.retry_after import asked_ms
 from jobs.settings import Settings, listed
 from jobs.webhook_secrets import WebhookSecrets
 
@@ -27,6 +28,8 @@ LONGEST_WAIT_MS = 6 * 3600 * 1000
 _GROWTH = 4
 _POLL_S = 0.2
 _GONE = 410
+_BUSY = frozenset({429, 503})
+"""What a receiver answers that may say when it wants to be asked again."""
 
 _log = structlog.get_logger()
 
@@ -105,19 +108,23 @@ class Sender:
         Raises StoreUnavailable; the delivery is then due again when its lease has run out.
         """
         outcome: int | str
+        wait = wait_ms(delivery.tries)
         try:
-            outcome = self._outbound.send(
+            answer = self._outbound.send(
                 "POST",
                 delivery.webhook.url,
                 headers=self._headers(delivery),
                 content=self.body(delivery),
-            ).status
+            )
+            outcome = answer.status
+            if outcome in _BUSY:
+                wait = max(wait, min(asked_ms(answer.retry_after, self._clock()), LONGEST_WAIT_MS))
         except Unreached as error:
             outcome = error.code
         verdict = _verdict(outcome)
         if verdict is not Verdict.DELIVERED:
             _log.info("webhook_not_delivered", job=delivery.job.id, outcome=outcome)
-        self._deliveries.note(delivery, outcome, verdict, wait_ms(delivery.tries))
+        self._deliveries.note(delivery, outcome, verdict, wait)
         return verdict
 
     def body(self, delivery: Delivery) -> bytes:

@@ -54,7 +54,7 @@ def form_schema(model: type[BaseModel], form: Form) -> Schema:
         "type": "object",
         "properties": {PART: picture, **form.more, **fields},
         "additionalProperties": False,
-        **({"required": [PART]} if not form.many else {}),
+        **(form.needs or {"required": [PART]}),
     }
 
 

@@ -7,7 +7,9 @@ from api.openapi.faults import at_their_status, together
 from api.openapi.operation import Errors, Operation
 from jobs.keys import Scope
 
-_ANY = at_their_status("internal_error")
+_ANY = at_their_status(
+    *("malformed_request", "url_too_long", "headers_too_large", "internal_error")
+)
 _KEYED = at_their_status(
     *("invalid_api_key", "expired_api_key", "insufficient_scope", "rate_limited"),
     "store_unavailable",
@@ -16,6 +18,7 @@ _NAMED = at_their_status("not_found")
 _ASKED = at_their_status("invalid_field", "unknown_field")
 _SENT = at_their_status(
     *("malformed_request", "malformed_json", "not_an_object", "unsupported_media_type"),
+    *("request_timeout", "connections_full"),
     *("body_too_large", "missing_field", "unknown_field", "invalid_field"),
 )
 

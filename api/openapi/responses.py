@@ -20,6 +20,8 @@ from api.openapi.sections import operations
 
 PROBLEM = "application/problem+json"
 _TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
+LAST = "[DONE]"
+"""The data of the last event of a stream whose events have no names."""
 Error = tuple[int, tuple[str, ...]]
 """A status, and the codes that come with it."""
 
@@ -82,6 +84,8 @@ def _content(answer: Answer) -> Schema:
         schema = reference(answer.model)
     elif answer.events:
         schema = {"anyOf": [_event(name, model) for name, model in answer.events]}
+        if answer.events[0][0] == MESSAGE:
+            schema["anyOf"].append({"type": "object", "properties": {"data": {"const": LAST}}})
     else:
         schema = {"type": "object" if answer.media == JSON else "string"}
     return {"schema": schema, "example": answer.example}

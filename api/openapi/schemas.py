@@ -18,6 +18,7 @@ REF = "#/components/schemas/{model}"
 _MEANINGS = Path(__file__).with_name("fields.toml")
 DURATION = {"type": "string", "pattern": "^[1-9][0-9]{0,8}(ms|s|m|h|d)$"}
 TENANT = {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9_.\\-]{0,63}$"}
+GROUP = {"type": "string", "maxLength": 200, "pattern": "^(?:\\.?[^.]|\\.\\.[\\s\\S])"}
 PICTURE = {"type": "string", "format": "picture"}
 
 
@@ -91,7 +92,7 @@ def _put(schema: Schema, field: str, what: Schema) -> None:
     schema["properties"][field] = {**what, **kept}
 
 
-_SHOWN = {
+SHOWN = {
     "contains": {
         "properties": {
             "content": {
@@ -110,6 +111,7 @@ _SHOWN = {
 
 def _job(schema: Schema) -> None:
     _put(schema, "deadline", _or_null(DURATION))
+    _put(schema, "group", _or_null(GROUP))
     one = schema["properties"]["stop"]["items"]
     many = {"type": "array", "items": one, "maxItems": 4}
     _put(schema, "stop", {"anyOf": [one, many, {"type": "null"}]})
@@ -117,7 +119,7 @@ def _job(schema: Schema) -> None:
     alone = {
         "required": ["messages"],
         "properties": {
-            "messages": {"type": "array", **_SHOWN},
+            "messages": {"type": "array", **SHOWN},
             "question": {"type": "null"},
             "images": {"maxItems": 0},
             "previous_job_id": {"type": "null"},
@@ -146,7 +148,7 @@ def _chat(schema: Schema) -> None:
     _put(schema, "top_p", _or_null({"type": "number", "exclusiveMinimum": 0, "maximum": 1}))
     _put(schema, "seed", _or_null({"type": "integer", "minimum": 0, "maximum": 2**32 - 1}))
     _put(schema, "stop", {"anyOf": [text, texts, {"type": "null"}]})
-    schema["properties"]["messages"] |= _SHOWN
+    schema["properties"]["messages"] |= SHOWN
     both = [_given("max_tokens"), _given("max_completion_tokens")]
     schema["not"] = {"allOf": both}
     schema["if"] = _given("stream_options")

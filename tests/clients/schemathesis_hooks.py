@@ -25,18 +25,21 @@ def before_load_schema(context: schemathesis.HookContext, raw_schema: dict[str, 
     for schema in schemas.values():
         if "properties" in schema:
             schema["additionalProperties"] = False
-    form = raw_schema["paths"]["/v1/jobs"]["post"]["requestBody"]["content"]["multipart/form-data"]
+    form = _without_nothing(raw_schema)
     for name, fields in (
         ("CreateJob", schemas["CreateJob"]["properties"]),
         ("ChatCompletion", schemas["ChatCompletion"]["properties"]),
-        ("form", form["schema"]["properties"]),
+        ("form", form["properties"]),
     ):
         fields["model"] = {"const": "demo"}
         for limit in {"max_new_tokens", "max_tokens", "max_completion_tokens"} & fields.keys():
             fields[limit] = {"type": "integer", "minimum": 1, "maximum": 4}
         for unknown in {"previous_job_id", "webhook"} & fields.keys():
-            fields[unknown] = {"type": "null"} if name == "CreateJob" else fields[unknown]
+            fields[unknown] = {"type": "null"}
+            if name == "form":
+                del fields[unknown]
     _by_data_alone(schemas)
+    _held_for_a_second(raw_schema)
 
 
 def _by_data_alone(schemas: dict[str, Any]) -> None:
@@ -48,9 +51,21 @@ def _by_data_alone(schemas: dict[str, Any]) -> None:
         fields[source] = {"type": "string", "format": "picture"}
 
 
-@schemathesis.hook
-def map_headers(context: schemathesis.HookContext, headers: dict[str, Any]) -> dict[str, Any]:
-    """Have no call held for longer than a second."""
-    if headers and "wait" in str(headers.get("Prefer")):
-        headers["Prefer"] = "wait=1"
-    return headers
+def _without_nothing(raw_schema: dict[str, Any]) -> dict[str, Any]:
+    """Have forms not be judged by fields that are not there; the form of a job."""
+    forms = [
+        raw_schema["paths"][path]["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]
+        for path in ("/v1/jobs", "/v1/images")
+    ]
+    for form in forms:
+        # A field that should not be there may be sent as null, which in a form is nothing at all.
+        del form["additionalProperties"]
+    return forms[0]
+
+
+def _held_for_a_second(raw_schema: dict[str, Any]) -> None:
+    for methods in raw_schema["paths"].values():
+        for said in methods.values():
+            for parameter in said.get("parameters", ()):
+                if parameter["name"] == "Prefer":
+                    parameter["example"] = "wait=1"

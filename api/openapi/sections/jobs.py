@@ -7,6 +7,7 @@ from api.openapi.answers import Job
 from api.openapi.faults import at_their_status
 from api.openapi.operation import EVENTS, Answer, Body, Form, Link, Operation, Section
 from api.openapi.parameters import JOB_ID, PREFER, header
+from api.openapi.schemas import SHOWN
 from api.openapi.streams import StatusEvent, TokenEvent
 from api.validation import CreateJob
 
@@ -33,6 +34,24 @@ _EXAMPLE = {
     "images": [{"data": examples.PICTURE}],
     "group": examples.GROUP,
     "metadata": {"customer": 4711},
+}
+_FORM_NEEDS = {
+    "anyOf": [
+        {
+            "required": ["question"],
+            "not": {"required": ["messages"]},
+            "anyOf": [
+                {"required": ["image"], "properties": {"image": {"minItems": 1}}},
+                {"required": ["previous_job_id"]},
+            ],
+        },
+        {
+            "required": ["messages"],
+            "properties": {"messages": SHOWN, "image": {"maxItems": 0}},
+            "not": {"anyOf": [{"required": ["question"]}, {"required": ["previous_job_id"]}]},
+        },
+    ],
+    "dependentRequired": {"supersede": ["group"]},
 }
 PICTURE_ERRORS = (
     *("invalid_base64", "image_empty", "image_too_many_bytes", "image_unsupported"),
@@ -81,6 +100,7 @@ SECTION = Section(
                     example={"question": examples.QUESTION, "image": "@panel.png"},
                     texts=("metadata", "messages", "webhook"),
                     more={"detail": _DETAIL},
+                    needs=_FORM_NEEDS,
                 ),
             ),
             answers=(

@@ -267,7 +267,7 @@ def test_a_job_without_an_answer_is_an_error_that_is_not_tried_again(
     response = answered(api, books, outcome)
     assert_problem(response, status, code)
     assert response.headers["x-should-retry"] == "false"
-    assert response.headers["Location"].startswith("/v1/jobs/job_")
+    assert "/v1/jobs/job_" in response.headers["Location"]
     streamed = answered(api, books, outcome, stream=True)
     [*_, last] = [line for line in streamed.text.split("\n") if line]
     assert json.loads(last.removeprefix("data: "))["error"]["code"] == code

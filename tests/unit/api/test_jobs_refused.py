@@ -126,6 +126,8 @@ BODIES: dict[str, tuple[dict[str, Any], Refusal]] = {
     "no time at all": ({"deadline": "0s"}, (422, "invalid_field", "deadline")),
     "cache as text": ({"cache": "false"}, (422, "invalid_field", "cache")),
     "empty group": ({"group": ""}, (422, "invalid_field", "group")),
+    "a dot for a group": ({"group": "."}, (422, "invalid_field", "group")),
+    "two dots for a group": ({"group": ".."}, (422, "invalid_field", "group")),
     "long group": ({"group": "g" * 201}, (422, "invalid_field", "group")),
     "metadata no object": ({"metadata": [1]}, (422, "invalid_field", "metadata")),
     "long metadata": ({"metadata": {"a": "x" * 17_000}}, (422, "invalid_field", "metadata")),
