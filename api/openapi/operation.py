@@ -32,8 +32,8 @@ class Form:
     """A body as a multipart form: pictures as file parts, the model's other fields as they are.
 
     ``instead_of`` is the field whose pictures these are, ``more`` are fields that only a form has,
-    and ``texts`` those that are sent as JSON text; ``needs`` is what must be there, as a schema says
-    it, unless that is a picture. In ``example``, `@panel.png` is a file.
+    and ``texts`` those that are sent as JSON text; ``needs`` is what must be there, as a schema
+    says it, unless that is a picture. In ``example``, `@panel.png` is a file.
     """
 
     instead_of: str

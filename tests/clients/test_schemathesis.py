@@ -1,0 +1,129 @@
+"""schemathesis finds nothing in a running installation that its description does not say.
+
+It is run as its users run it, over every call, with well-formed and with broken requests, along the
+links from answer to call, with the keys of two tenants that must not see each other's things.
+"""
+
+import json
+import re
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from api.openapi.sections import operations
+from tests.conftest import absent
+from tests.installations import COMMAND, Installation, run
+
+ROOT = Path(__file__).parents[2]
+PROGRAM = Path(sys.executable).with_name("st")
+WITHIN_S = 60
+CONFIG = """
+hooks = "tests.clients.schemathesis_hooks"
+continue-on-failure = true
+auth.wfc = {{ path = "{keys}", peers = ["acme", "other"] }}
+cache.enabled = false
+reports.ndjson.path = "{report}"
+generation = {{ database = "none", max-examples = 20 }}
+phases.stateful.generation.max-examples = 80
+
+[checks]
+# A model, a picture or a job that is not there cannot be told from one that is by its form.
+positive_data_acceptance.enabled = false
+negative_data_rejection.expected-statuses = {refusals}
+
+[[operations]]
+# A group may have the name "x/cancel", which DELETE then finds at the same path.
+include-path = "/v1/groups/{{name}}/cancel"
+checks.allow_header_conformance.enabled = false
+"""
+REFUSALS = [400, 401, 403, 404, 405, 406, 409, 414, 415, 422, 428, 429]
+OUT_OF_REACH = {"POST /v1/webhooks/enable", "POST /v1/jobs/{job_id}/deliveries"}
+"""Calls that need a receiver of webhooks."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What schemathesis said, and which statuses each call was answered with."""
+
+    status: int
+    said: str
+    answers: Counter[tuple[str, int]]
+    linked: int
+
+    def times(self, call: str, *statuses: int) -> int:
+        """How often a call was answered with one of these statuses."""
+        return sum(self.answers[call, status] for status in statuses)
+
+
+@pytest.fixture(scope="module")
+def judged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    """An installation of its own, as keys and limits of tenants are made and changed in it."""
+    if not PROGRAM.exists() or not Path(COMMAND[0]).exists():
+        absent("schemathesis or llava-jobs is not installed beside this interpreter")
+    running = Installation(tmp_path_factory.mktemp("judged"), requests_per_minute="1000000")
+    try:
+        running.ready()
+        yield running
+    finally:
+        running.end()
+
+
+def key(installation: Installation, tenant: str, *scopes: str) -> dict[str, Any]:
+    """A new key of a tenant as schemathesis reads it."""
+    options = [option for scope in scopes for option in ("--scope", scope)]
+    place = ["--data-dir", str(installation.data_dir)]
+    _, said = run("keys", "create", "--tenant", tenant, *options, *place)
+    [secret] = re.findall(r"lj_\w+", said)
+    header = {"name": "Authorization", "value": f"Bearer {secret}"}
+    return {"name": tenant, "fixedHeaders": [header]}
+
+
+def judge(installation: Installation, folder: Path, seed: int) -> Verdict:
+    """Run schemathesis over an installation."""
+    keys, report, config = folder / "keys.json", folder / "report.ndjson", folder / "st.toml"
+    people = [
+        key(installation, "acme", "read", "submit"),
+        key(installation, "other", "read", "submit"),
+        key(installation, "operators", "admin"),
+    ]
+    keys.write_text(json.dumps({"auth": people}))
+    refusals = json.dumps([str(status) for status in REFUSALS])
+    config.write_text(CONFIG.format(keys=keys, report=report, refusals=refusals))
+    ran = subprocess.run(
+        [
+            *(str(PROGRAM), "--no-color", "--config-file", str(config)),
+            *("run", f"{installation.url}/openapi.json", "--seed", str(seed)),
+        ],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=WITHIN_S,
+    )
+    answers: Counter[tuple[str, int]] = Counter()
+    linked = 0
+    for line in report.read_text().splitlines():
+        recorder = json.loads(line).get("ScenarioFinished", {}).get("recorder", {})
+        for name, exchange in recorder.get("interactions", {}).items():
+            case = recorder["cases"][name]
+            call = f"{case['value']['method']} {case['value']['path']}"
+            answers[call, (exchange["response"] or {}).get("status_code")] += 1
+            linked += case["is_transition_applied"]
+    return Verdict(ran.returncode, ran.stdout, answers, linked)
+
+
+def test_schemathesis_finds_nothing(judged: Installation, tmp_path: Path, seed: int) -> None:
+    verdict = judge(judged, tmp_path, seed)
+    assert verdict.status == 0, f"TEST_SEED={seed}\n{verdict.said}"
+    calls = {operation.call for operation in operations()}
+    unreached = {call for call in calls if not verdict.times(call, 200, 201, 202, 204)}
+    assert unreached <= OUT_OF_REACH, "no request of these was accepted: nothing was tried"
+    assert verdict.times("POST /v1/jobs", 202) >= 10
+    assert verdict.times("POST /v1/jobs", 400, 415, 422) >= 10
+    assert verdict.linked >= 20
