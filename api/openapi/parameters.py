@@ -21,9 +21,9 @@ PREFER = Parameter(
 )
 
 
-def named(name: str, meaning: str, example: str) -> Parameter:
+def named(name: str, meaning: str, example: str, **schema: Any) -> Parameter:
     """Return a parameter of the path."""
-    return Parameter(name, "path", meaning, {"type": "string"}, example)
+    return Parameter(name, "path", meaning, {"type": "string", **schema}, example)
 
 
 def header(name: str, meaning: str, example: str, **schema: Any) -> Parameter:

@@ -8,9 +8,10 @@ from api.openapi.examples import listed
 from api.openapi.faults import at_their_status
 from api.openapi.operation import Answer, Body, Link, Operation, Section
 from api.openapi.parameters import named
+from api.openapi.schemas import TENANT
 
 _KEY_ID = named("key_id", "the key", "4f5a6b7c8d9e")
-_NAME = named("name", "the tenant", "acme")
+_NAME = named("name", "the tenant", "acme", **TENANT)
 _KEY = {
     "id": "4f5a6b7c8d9e",
     "tenant": "acme",
