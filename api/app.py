@@ -9,6 +9,7 @@ import redis
 from flask import Flask
 
 from api import (
+    access,
     admin,
     auth,
     chat,
@@ -16,6 +17,7 @@ from api import (
     events,
     health,
     listing,
+    metrics,
     paths,
     problems,
     rates,
@@ -30,6 +32,7 @@ from api.image_urls import image_urls
 from api.images import ImageDoor
 from api.pictures import Pictures
 from api.receivers import receivers
+from api.signal_metrics import SignalMetrics
 from api.waiting import Waiting
 from jobs.changes import Changes
 from jobs.feed import Feed
@@ -43,9 +46,11 @@ from jobs.pace import Paces
 from jobs.pieces import Pieces
 from jobs.rates import Rates
 from jobs.settings import Settings
+from jobs.signals import Signals
 from jobs.store import connect, inspect
 from jobs.sweeper import sweeper
 from jobs.tenants import Tenants
+from jobs.tracing import tracer
 from jobs.uploads import Uploads
 
 MAX_FORM_PARTS = 64
@@ -73,9 +78,15 @@ def create_app(settings: Settings) -> Flask:
     if settings.bootstrap_key:
         parts.keys.create_first(DEFAULT_TENANT, settings.bootstrap_key.get_secret_value())
     paths.init_app(app)
-    for routes in (views, streaming, chat, listing, events, webhooks, uploads, admin, health):
+    for routes in (
+        *(views, streaming, chat, listing, events, webhooks, uploads, admin, health, metrics),
+    ):
         app.register_blueprint(routes.bp)
     app.register_blueprint(documentation.bp)
+    app.extensions["signal_metrics"] = SignalMetrics(
+        parts.signals, promises_disk=settings.durability == "disk"
+    )
+    access.init_app(app, metrics.HttpMetrics(), logged=settings.access_log)
     auth.init_app(app)
     rates.init_app(app)
     problems.init_app(app)
@@ -89,7 +100,10 @@ def create_app(settings: Settings) -> Flask:
     for thread in (changes, parts.following, sweeping):
         thread.start()
     running = app.extensions["running"] = ExitStack()
-    for part in (client, parts.hints, parts.pictures.door, sweeping, parts.following, changes):
+    for part in (
+        *(client, parts.hints, parts.pictures.door, sweeping, parts.following, changes),
+        parts.tracer,
+    ):
         running.callback(part.close)
     atexit.register(running.close)
     return app
@@ -121,4 +135,6 @@ def _services(settings: Settings, client: redis.Redis) -> views.Services:
         connections=connections,
         paces=Paces(client, ledger),
         receivers=receivers(client, settings, durability),
+        signals=Signals(client, settings.lease_ms),
+        tracer=tracer(settings, "api"),
     )

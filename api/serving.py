@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import tempfile
 from typing import Any
 
 worker_class = "api.reception.Reception"
@@ -13,6 +16,30 @@ control_socket_disable = True  # nobody here speaks to it, and it writes to the 
 limit_request_field_size = 8190
 limit_request_fields = 64
 limit_request_line = 8190  # a hundred ids in one query, however they are encoded
+
+_COUNTS = "PROMETHEUS_MULTIPROC_DIR"
+
+
+def on_starting(server: Any) -> None:
+    """Give the processes of this server a folder of its own, in which each counts its requests.
+
+    prometheus_client looks for it as it is imported, which no process does before its fork. One
+    that the environment names may be that of the server before.
+    """
+    server.counts = os.environ[_COUNTS] = tempfile.mkdtemp(prefix="llava-jobs-counts-")
+
+
+def child_exit(server: Any, worker: Any) -> None:
+    """Keep what a process that ended has counted."""
+    del server
+    from prometheus_client import multiprocess
+
+    multiprocess.mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]
+
+
+def on_exit(server: Any) -> None:
+    """Leave no counts behind."""
+    shutil.rmtree(server.counts, ignore_errors=True)
 
 
 def post_worker_init(worker: Any) -> None:

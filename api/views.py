@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from flask import Blueprint, Response, current_app, jsonify, request
+from flask import Blueprint, Response, current_app, g, jsonify, request
 
+from api.access import known_as
 from api.auth import require, tenant
 from api.connections import Connections
 from api.follow_ups import answered, asked_on
@@ -31,7 +32,9 @@ from jobs.pace import Paces
 from jobs.pieces import Pieces
 from jobs.request import Conversation, ImagePart, Parameters, Turn
 from jobs.settings import Settings
+from jobs.signals import Signals
 from jobs.tenants import Tenants
+from jobs.tracing import Tracer, trace_id
 
 bp = Blueprint("v1", __name__, url_prefix="/v1")
 
@@ -54,6 +57,8 @@ class Services:
     connections: Connections
     paces: Paces
     receivers: Receivers
+    signals: Signals
+    tracer: Tracer
 
 
 @bp.post("/jobs")
@@ -135,8 +140,11 @@ def services() -> Services:
 def accept(owner: str, body: CreateJob) -> tuple[Job, bool]:
     """Accept the job that a body asks for; True where a worker is to be called for it."""
     parts = services()
-    draft = _draft(owner, body)
-    job, replayed = parts.ledger.submit(draft, _soonest_ms(parts, draft))
+    with parts.tracer.span("accept", g.traceparent, tenant=owner) as context:
+        draft = replace(_draft(owner, body), trace=context)
+        known_as(job=draft.id, trace=trace_id(context))
+        job, replayed = parts.ledger.submit(draft, _soonest_ms(parts, draft))
+    known_as(job=job.id)
     return job, not replayed and job.deduplicated_from is None
 
 
@@ -145,6 +153,7 @@ def own(owner: str, job_id: str) -> Job:
     job = services().ledger.get(owner, job_id)
     if job is None:
         raise no_job()
+    known_as(job=job.id)
     return job
 
 
@@ -204,7 +213,7 @@ def _draft(owner: str, body: CreateJob) -> Draft:
         idempotency_key=idempotency_key,
         previous=body.previous_job_id,
         cache=body.cache,
-        revision=settings.model_revision,
+        revision=settings.revision,
         webhook=webhook,
     )
     fixed = f"{draft.model}|{draft.priority}|{draft.deadline_ms}|{draft.group}|"

@@ -82,6 +82,8 @@ class Draft:
     revision: str = ""
     """Revision of the model: another one may answer otherwise."""
     webhook: Webhook | None = None
+    trace: str | None = None
+    """W3C traceparent of what it is part of; no part of what it asks."""
     id: str = field(default_factory=lambda: new_id("job"))
 
     @property
@@ -153,6 +155,8 @@ class Job:
     """The job whose conversation this one goes on with."""
     webhook_status: Told | None
     """Whether its receiver has been told; None where there is nothing to tell, or not yet."""
+    trace: str | None
+    """W3C traceparent under which it was accepted."""
     version: int
 
     @classmethod
@@ -194,6 +198,7 @@ class Job:
             deduplicated_from=record.get("deduplicated_from") or None,
             previous=request.get("previous"),
             webhook_status=Told(record["webhook_status"]) if record.get("webhook_status") else None,
+            trace=record.get("trace") or None,
             version=int(record["v"]),
         )
 

@@ -6,7 +6,7 @@ import json
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from ipaddress import ip_network
@@ -21,6 +21,7 @@ from jobs.outbound import Outbound
 from jobs.reach import Rules, Unreached
 from jobs.retry_after import asked_ms
 from jobs.settings import Settings, listed
+from jobs.tracing import Tracer, trace_id, tracer
 from jobs.webhook_secrets import WebhookSecrets
 
 FIRST_WAIT_MS = 10_000
@@ -48,7 +49,8 @@ class Sender:
     """Sends what is due with ``slots`` threads; of several senders, each sends its share.
 
     ``to_one_host`` and ``of_one_tenant`` are as in Deliveries.claim. ``link`` is what comes before
-    a job's path in the body. ``clock`` returns seconds since the epoch, for signatures.
+    a job's path in the body. ``clock`` returns seconds since the epoch, for signatures. A receiver
+    is told of the trace that its job is part of. ``beat`` is called at each look at what is due.
     """
 
     def __init__(
@@ -62,6 +64,8 @@ class Sender:
         of_one_tenant: int = 32,
         link: str = "",
         clock: Callable[[], float] = time.time,
+        beat: Callable[[], object] = lambda: None,
+        tracing: Tracer | None = None,
     ) -> None:
         self._deliveries = deliveries
         self._secrets = secrets
@@ -72,6 +76,8 @@ class Sender:
         self._lease_ms = round(outbound.rules.timeout_s * 2000) + 30_000
         self._link = link
         self._clock = clock
+        self._beat = beat
+        self._tracer = tracing or Tracer()
         self._stopping = False
         self._changed = threading.Event()
         self._lock = threading.Lock()
@@ -81,12 +87,14 @@ class Sender:
         """Send until ``stop``; then let what is under way come to its end."""
         with ThreadPoolExecutor(self._slots, "sender") as pool:
             while not self._stopping:
+                self._beat()
                 self._changed.clear()
                 for delivery in self.due():
                     with self._lock:
                         self._under_way += 1
                     pool.submit(self._in_slot, delivery)
                 self._changed.wait(_POLL_S)
+        self._tracer.close()
 
     def stop(self) -> None:
         """Have ``run`` return; safe in a signal handler, which must take no lock."""
@@ -107,25 +115,30 @@ class Sender:
 
         Raises StoreUnavailable; the delivery is then due again when its lease has run out.
         """
-        outcome: int | str
-        wait = wait_ms(delivery.tries)
+        job = delivery.job
+        told: dict[str, str | int] = {"job": job.id, "tenant": job.tenant, "try": delivery.tries}
+        with self._tracer.span("webhook", job.trace, **told) as context:
+            outcome, asked = self._sent(delivery, {"traceparent": context} if context else {})
+        verdict = _verdict(outcome)
+        if verdict is not Verdict.DELIVERED:
+            _log.info("webhook_not_delivered", **told, trace=trace_id(context), outcome=outcome)
+        self._deliveries.note(delivery, outcome, verdict, max(wait_ms(delivery.tries), asked))
+        return verdict
+
+    def _sent(self, delivery: Delivery, trace: Mapping[str, str]) -> tuple[int | str, int]:
+        """Return what came of an attempt, and how long its receiver asks to wait, in ms."""
         try:
             answer = self._outbound.send(
                 "POST",
                 delivery.webhook.url,
-                headers=self._headers(delivery),
+                headers={**self._headers(delivery), **trace},
                 content=self.body(delivery),
             )
-            outcome = answer.status
-            if outcome in _BUSY:
-                wait = max(wait, min(asked_ms(answer.retry_after, self._clock()), LONGEST_WAIT_MS))
         except Unreached as error:
-            outcome = error.code
-        verdict = _verdict(outcome)
-        if verdict is not Verdict.DELIVERED:
-            _log.info("webhook_not_delivered", job=delivery.job.id, outcome=outcome)
-        self._deliveries.note(delivery, outcome, verdict, wait)
-        return verdict
+            return error.code, 0
+        if answer.status not in _BUSY:
+            return answer.status, 0
+        return answer.status, min(asked_ms(answer.retry_after, self._clock()), LONGEST_WAIT_MS)
 
     def body(self, delivery: Delivery) -> bytes:
         """Return what is told: which job ended and how, and where to read the rest."""
@@ -182,8 +195,10 @@ def webhook_rules(settings: Settings) -> Rules:
     )
 
 
-def sender(client: redis.Redis, settings: Settings) -> Sender:
-    """Return a sender as the settings want it."""
+def sender(
+    client: redis.Redis, settings: Settings, beat: Callable[[], object] = lambda: None
+) -> Sender:
+    """Return a sender as the settings want it; ``beat`` is as in Sender."""
     return Sender(
         Deliveries(client),
         WebhookSecrets(client),
@@ -192,4 +207,6 @@ def sender(client: redis.Redis, settings: Settings) -> Sender:
         to_one_host=settings.webhook_slots_per_host,
         of_one_tenant=settings.webhook_slots_per_tenant,
         link=settings.public_url.rstrip("/"),
+        beat=beat,
+        tracing=tracer(settings, "deliver"),
     )

@@ -93,6 +93,18 @@ class Settings(BaseSettings):
         description="on SIGTERM, how long running jobs may take before handed back",
     )
 
+    policy: str = Field(
+        default="",
+        description="content policy of the workers, as module:Class, such as "
+        "`examples.policy:PrivacyPolicy`; the API needs to know it, too; unset: nothing is refused",
+    )
+    policy_timeout_s: float = Field(
+        default=5,
+        gt=0,
+        le=8,  # a draining worker waits for 10 s for what it has stopped
+        description="time that the content policy has for one question or answer",
+    )
+
     step_stall_seconds: float = Field(
         default=300,
         gt=0,
@@ -103,6 +115,11 @@ class Settings(BaseSettings):
         gt=0,
         description="a worker that claims nothing for so long while jobs and hints wait and slots "
         "are free ends, and is to be restarted",
+    )
+    pulse_file: Path | None = Field(
+        default=None,
+        description="file that a worker or a sender of webhooks touches while it is well, for "
+        "`python -m jobs.pulse` to look at; each needs one of its own; unset: none",
     )
 
     lease_ms: int = Field(
@@ -231,6 +248,22 @@ class Settings(BaseSettings):
         description="hosts to which webhooks may go without TLS, by http; unset: none",
     )
 
+    access_log: bool = Field(
+        default=True, description="one line of log for each request to the API"
+    )
+    metrics_port: int | None = Field(
+        default=None,
+        ge=1,
+        le=65_535,
+        description="port on which a worker shows its metrics to Prometheus, each worker of `up` "
+        "on the next; unset: it shows none",
+    )
+    otlp_endpoint: str = Field(
+        default="",
+        description="OpenTelemetry collector that takes traces by OTLP over HTTP, such as "
+        "http://collector:4318; needs the extra `telemetry`; unset: none are sent",
+    )
+
     @field_validator("webhook_networks")
     @classmethod
     def _networks_are_networks(cls, value: str) -> str:
@@ -242,6 +275,11 @@ class Settings(BaseSettings):
     def served_model(self) -> str:
         """The name under which the API and the ledger know the model."""
         return self.model_name or Path(self.model).name
+
+    @property
+    def revision(self) -> str:
+        """Of what an answer is, besides the model's name: no other's is given in its place."""
+        return f"{self.model_revision} {self.policy}".rstrip()
 
     @property
     def required_redis_url(self) -> str:

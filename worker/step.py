@@ -6,6 +6,7 @@ import os
 import secrets
 import socket
 import sys
+from contextlib import ExitStack
 from typing import Any, Protocol
 
 from celery import bootsteps
@@ -17,26 +18,22 @@ from jobs.hints import Hints
 from jobs.image_store import ImageStore
 from jobs.ledger import Ledger, Limits
 from jobs.pieces import Pieces
+from jobs.pulse import Pulse
 from jobs.settings import Settings
 from jobs.store import connect, inspect
 from jobs.sweeper import sweeper
+from jobs.tracing import tracer
 from worker.engine import EngineError
 from worker.leases import Leases
+from worker.metrics import Counting, MetricsServer, WorkerMetrics, facts
 from worker.narrator import Narrator
+from worker.policy import load_guard
 from worker.tasks import Answering, Desk
 from worker.watchdog import Patience, Stepping, Watchdog
 
 
-class Serving(Answering, Stepping, Protocol):
+class Serving(Answering, Stepping, Counting, Protocol):
     """What a worker needs of an engine."""
-
-    @property
-    def running(self) -> int:
-        """Requests in the batch."""
-
-    @property
-    def waiting(self) -> int:
-        """Requests that wait to be taken into it."""
 
     def close(self) -> object:
         """Answer no more."""
@@ -75,12 +72,14 @@ class EngineStep(bootsteps.StartStopStep):
         """Let running jobs end within the grace period, hand back the rest, and leave."""
         del parent
         self._watchdog.close()
+        self._pulse.end()
         self._desk.wait(self._settings.drain_seconds)
         self._changes.close()
         self._narrator.close()
         self._sweeper.close()
         self._leases.close()
         self._engine.close()
+        self._told.close()
 
     def terminate(self, parent: Any) -> None:
         """Stop as on a drain: leases must not be left to expire."""
@@ -92,6 +91,8 @@ class EngineStep(bootsteps.StartStopStep):
 
     def _start(self, parent: Any) -> None:
         settings = self._settings
+        self._pulse = Pulse(settings.pulse_file)
+        guard = load_guard(settings)
         client = connect(settings.required_redis_url)
         server = inspect(client, settings.durability)
         ledger = Ledger(client, Limits.from_settings(settings), durability=server.durability)
@@ -100,11 +101,21 @@ class EngineStep(bootsteps.StartStopStep):
         worker = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
         engine: Serving = parent.app.load_engine(settings)
         self._engine = engine
+        self._told = ExitStack()  # what is told of the worker beside the ledger
+        tracing = tracer(settings, "worker")
+        self._told.callback(tracing.close)
+        metrics = WorkerMetrics(engine)
+        if settings.metrics_port:
+            shown = MetricsServer(metrics.registry, settings.metrics_port)
+            self._told.callback(shown.close)
         self._leases = Leases(ledger, model, worker, settings.renew_ms, lambda: facts(engine))
         self._narrator = Narrator(Pieces(client))
         self._desk = Desk(
             *(ledger, ImageStore(client), engine, self._leases, self._narrator),
             *(model, worker, _give_up),
+            guard=guard,
+            answered=metrics.answered,
+            tracing=tracing,
         )
         self._changes = Changes(client, self._heard)
         hints = Hints(parent.app, client)
@@ -112,24 +123,16 @@ class EngineStep(bootsteps.StartStopStep):
         patience = Patience(
             settings.step_stall_seconds, settings.claim_stall_seconds, settings.drain_seconds
         )
-        self._watchdog = Watchdog(engine, self._desk, self._leases, ledger, hints, model, patience)
+        self._watchdog = Watchdog(
+            *(engine, self._desk, self._leases, ledger, hints, model, patience),
+            beat=self._pulse.beat,
+        )
         parent.app.desk = self._desk
         self._leases.start()
         self._narrator.start()
         self._changes.start()
         self._sweeper.start()
         self._watchdog.start()
-
-
-def facts(engine: Serving) -> dict[str, Any]:
-    """Return what a worker tells about itself with each renewal."""
-    return {
-        "host": socket.gethostname(),
-        "pid": os.getpid(),
-        "slots": engine.slots,
-        "running": engine.running,
-        "waiting": engine.waiting,
-    }
 
 
 def _give_up() -> None:

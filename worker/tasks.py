@@ -5,18 +5,21 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from functools import partial
 from typing import Protocol
 
 import structlog
+from structlog.contextvars import bound_contextvars
 
 from jobs.errors import JobsError, StoreUnavailable, as_data
 from jobs.image_store import ImageStore
 from jobs.job import Claim, Job, Outcome, Reason, Status
 from jobs.ledger import Ledger
 from jobs.request import ImagePart
+from jobs.tracing import Tracer, trace_id
 from worker.engine import (
     EngineClosed,
     EngineError,
@@ -25,10 +28,12 @@ from worker.engine import (
     Picture,
     Request,
     Result,
+    Timing,
     Turn,
 )
 from worker.leases import Leases, Stop
 from worker.narrator import Narrator
+from worker.policy import Guard, PolicyFailed, Refusal
 
 _log = structlog.get_logger()
 
@@ -60,7 +65,8 @@ class Desk:
     """Claims a job for each hint, has it answered and ends it in the ledger.
 
     ``narrator`` tells what jobs say meanwhile; ``give_up`` is called when the engine is broken and
-    this process should be replaced.
+    this process should be replaced; ``answered`` hears of each answer that the engine gives.
+    ``guard`` refuses what the content policy does not want.
     """
 
     def __init__(
@@ -73,6 +79,10 @@ class Desk:
         model: str,
         worker: str,
         give_up: Callable[[], object],
+        *,
+        guard: Guard | None = None,
+        answered: Callable[[Result], object] = lambda _: None,
+        tracing: Tracer | None = None,
     ) -> None:
         self._ledger = ledger
         self._images = images
@@ -82,6 +92,9 @@ class Desk:
         self._model = model
         self._worker = worker
         self._give_up = give_up
+        self._answered = answered
+        self._tracer = tracing or Tracer()
+        self._guard = guard
         self._draining = threading.Event()
         self.last_claim = time.monotonic()
 
@@ -113,22 +126,40 @@ class Desk:
             return
         self._leases.hold(claim)
         self._narrator.attend(claim)
-        log = _log.bind(job=claim.job.id, attempt=len(claim.job.attempts), worker=self._worker)
-        try:
-            self._settle(claim, log)
-        except BaseException as error:
-            log.error("job_not_settled", error=type(error).__name__, exc_info=True)
-            failure = as_data("internal_error", "the worker failed on this job")
-            self._patiently(lambda: self._ledger.retry(claim, backoff_ms(claim.job), failure))
-        finally:
-            self._narrator.leave(claim)
-            self._leases.drop(claim)
+        with self._told_of(claim.job):
+            try:
+                self._settle(claim)
+            except BaseException as error:  # noqa: BLE001 - says answer_next
+                _log.error("job_not_settled", error=type(error).__name__, exc_info=True)
+                failure = as_data("internal_error", "the worker failed on this job")
+                self._patiently(lambda: self._ledger.retry(claim, backoff_ms(claim.job), failure))
+            finally:
+                self._narrator.leave(claim)
+                self._leases.drop(claim)
 
-    def _settle(self, claim: Claim, log: structlog.typing.FilteringBoundLogger) -> None:
+    @contextmanager
+    def _told_of(self, job: Job) -> Iterator[None]:
+        """Have lines of log and spans say which attempt at which job they are about."""
+        names: dict[str, str | int] = {
+            "job": job.id,
+            "attempt": len(job.attempts),
+            "worker": self._worker,
+            "tenant": job.tenant,
+        }
+        *before, last = job.attempts
+        queued_at = (before[-1].ended_at if before else None) or job.created_at
+        self._tracer.past("wait", queued_at, last.started_at, job.trace, **names)
+        with (
+            self._tracer.span("attempt", job.trace, **names) as context,
+            bound_contextvars(**names, **_if_any(trace=trace_id(context))),
+        ):
+            yield
+
+    def _settle(self, claim: Claim) -> None:
         try:
             outcome = self._answer(claim)
         except EngineFailed as error:
-            log.error("engine_failed", code=error.code)
+            _log.error("engine_failed", code=error.code)
             # A job that was in the batch may be what broke it, and comes to run alone; one that
             # found the engine closed is as it was.
             was_in_it = not isinstance(error, EngineClosed)
@@ -142,35 +173,55 @@ class Desk:
             return
         except StoreUnavailable as error:
             # Its pictures could not be read now: that is no fault of the job's.
-            log.warning("job_handed_back", code=error.code)
+            _log.warning("job_handed_back", code=error.code)
             self._patiently(lambda: self._ledger.hand_back(claim))
             return
         except (InvalidRequest, JobsError) as error:
             outcome = Outcome(Status.FAILED, Reason.ERROR, error=as_data(error.code, error.message))
-        except EngineError as error:
+        except (EngineError, PolicyFailed) as error:
             failure = as_data(error.code, error.message)
-            log.warning("job_retried", code=error.code)
+            _log.warning("job_retried", code=error.code)
             self._patiently(lambda: self._ledger.retry(claim, backoff_ms(claim.job), failure))
             return
         if outcome is None:
             self._patiently(lambda: self._ledger.hand_back(claim))
-            log.info("job_handed_back")
-        elif self._patiently(lambda: self._ledger.finish(claim, outcome)):
-            log.info("job_finished", status=outcome.status, reason=outcome.reason)
+            _log.info("job_handed_back")
+        elif self._finished(claim, outcome):
+            _log.info("job_finished", status=outcome.status, reason=outcome.reason)
         else:
-            log.warning("claim_lost")
+            _log.warning("claim_lost")
 
     def _answer(self, claim: Claim) -> Outcome | None:
         """Return how the job ended; None where it goes back unanswered."""
-        job = claim.job
-        handle = self._engine.submit(to_request(job, self._images))
+        job, guard = claim.job, self._guard
+        request = to_request(job, self._images)
+        if guard and (refusal := guard.before(request)):
+            return to_refused(refusal)
+        handle = self._engine.submit(request)
         self._leases.on_stop(claim, handle.cancel)
-        self._narrator.hear(claim, handle.listen)
+        if not (guard and guard.judges_answers):
+            self._narrator.hear(claim, handle.listen)
         result = handle.future.result()
+        self._answered(result)
+        self._tell_stages(result.timing)
         stopped = self._leases.why_stopped(claim)
         if result.finish_reason == "canceled" and stopped is not Stop.UNWANTED:
             return None
-        return to_outcome(job, result)
+        outcome = to_outcome(job, result)
+        if guard and outcome.answer and (refusal := guard.after(request, result.text)):
+            return to_refused(refusal, outcome)
+        return outcome
+
+    def _finished(self, claim: Claim, outcome: Outcome) -> bool:
+        with self._tracer.span("finish"):
+            return self._patiently(lambda: self._ledger.finish(claim, outcome))
+
+    def _tell_stages(self, timing: Timing) -> None:
+        """Tell of the stages that an answer which came just now went through, back from now."""
+        generating = time.time() * 1000 - timing.generate_ms
+        waiting = generating - timing.vision_ms - timing.wait_ms
+        self._tracer.past("prepare", waiting - timing.preprocess_ms, waiting)
+        self._tracer.past("generate", generating - timing.vision_ms, time.time() * 1000)
 
     def _patiently(self, change: Callable[[], bool]) -> bool:
         """Make a change in the ledger, waiting for a store that is away for a while.
@@ -186,6 +237,10 @@ class Desk:
                     _log.error("store_away", seconds=FINISH_PATIENCE_S)
                     return False
                 time.sleep(0.5)
+
+
+def _if_any(**names: str | None) -> dict[str, str]:
+    return {name: value for name, value in names.items() if value is not None}
 
 
 def backoff_ms(job: Job) -> int:
@@ -247,3 +302,10 @@ def to_outcome(job: Job, result: Result) -> Outcome:
         )
     answer = {"text": result.text, "finish_reason": result.finish_reason}
     return Outcome(Status.SUCCEEDED, answer=answer, usage=usage, timing=timing)
+
+
+def to_refused(refusal: Refusal, answered: Outcome | None = None) -> Outcome:
+    """Return how a job that the content policy refuses ended; of an answer its cost alone."""
+    error = {**as_data("refused", refusal.message), "rule": refusal.rule}
+    usage, timing = (answered.usage, answered.timing) if answered else (None, None)
+    return Outcome(Status.FAILED, Reason.REFUSED, error=error, usage=usage, timing=timing)

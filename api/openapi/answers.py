@@ -44,6 +44,8 @@ class JobError(Shown):
     """stable; the second table of errors says what each means"""
     message: str
     """the cause and the cure, for people"""
+    rule: str | None = None
+    """of a refusal: the content policy's own code"""
 
 
 class Odds(Shown):

@@ -46,7 +46,7 @@ _ENDED_WITHOUT_AN_ANSWER: Errors = {
     400: (*("prompt_too_long", "too_many_images", "image_unreadable", "image_expired", "refused"),),
     404: ("job_not_found",),
     409: ("job_canceled",),
-    500: ("out_of_memory", "preprocessing_crashed", "engine_error", "poison"),
+    500: ("out_of_memory", "policy_failed", "preprocessing_crashed", "engine_error", "poison"),
     503: ("not_answered_yet",),
     504: ("not_answered_yet", "deadline_exceeded", "expired"),
 }

@@ -6,6 +6,10 @@ from api.openapi.answers import Health, Readiness
 from api.openapi.faults import at_their_status
 from api.openapi.operation import Answer, Operation, Section
 
+_METRICS = """# TYPE llava_jobs_queued_jobs gauge
+llava_jobs_queued_jobs{model="demo",priority="normal"} 12.0
+"""
+
 SECTION = Section(
     "The service",
     "No key is needed.",
@@ -25,6 +29,13 @@ SECTION = Section(
                 Answer(200, "it would", Readiness, {"status": "ready", "workers": {"demo": 1}}),
             ),
             errors=at_their_status("store_unavailable"),
+        ),
+        Operation(
+            "GET /metrics",
+            "get_metrics",
+            "Measurements for Prometheus",
+            detail="Requests answered here, and what the store says of queues and workers.",
+            answers=(Answer(200, "Prometheus's text format", None, _METRICS, "text/plain"),),
         ),
         Operation(
             "GET /openapi.json",
