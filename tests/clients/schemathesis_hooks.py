@@ -52,7 +52,7 @@ def _by_data_alone(schemas: dict[str, Any]) -> None:
 
 def _without_nothing(raw_schema: dict[str, Any]) -> dict[str, Any]:
     """Have forms not be judged by fields that are not there; the form of a job."""
-    forms = [
+    forms: list[dict[str, Any]] = [
         raw_schema["paths"][path]["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]
         for path in ("/v1/jobs", "/v1/images")
     ]
