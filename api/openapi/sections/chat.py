@@ -43,7 +43,16 @@ def _as_openai_says_it(errors: Errors) -> Errors:
 
 
 _ENDED_WITHOUT_AN_ANSWER: Errors = {
-    400: (*("prompt_too_long", "too_many_images", "image_unreadable", "image_expired", "refused"),),
+    400: (
+        *(
+            "invalid_request",
+            "prompt_too_long",
+            "too_many_images",
+            "image_unreadable",
+            "image_expired",
+            "refused",
+        ),
+    ),
     404: ("job_not_found",),
     409: ("job_canceled",),
     500: ("out_of_memory", "policy_failed", "preprocessing_crashed", "engine_error", "poison"),

@@ -15,7 +15,7 @@ from jobs.job import Outcome, Status
 from jobs.ledger import Ledger
 from tests.unit.api.conftest import DATA_URI, Caller, assert_problem
 
-WHERE = "say in tests/unit/api/test_strangers.py what it names, or shows"
+WHERE = "say in tests/unit/api/test_other_tenants.py what it names, or shows"
 
 
 @dataclass(frozen=True)
