@@ -13,6 +13,7 @@ from api import (
     admin,
     auth,
     chat,
+    documentation,
     events,
     health,
     listing,
@@ -81,6 +82,7 @@ def create_app(settings: Settings) -> Flask:
         *(views, streaming, chat, listing, events, webhooks, uploads, admin, health, metrics),
     ):
         app.register_blueprint(routes.bp)
+    app.register_blueprint(documentation.bp)
     app.extensions["signal_metrics"] = SignalMetrics(
         parts.signals, promises_disk=settings.durability == "disk"
     )

@@ -17,6 +17,7 @@ keepalive = 75
 control_socket_disable = True  # nobody here speaks to it, and it writes to the home folder
 limit_request_field_size = 8190
 limit_request_fields = 64
+limit_request_line = 8190  # a hundred ids in one query, however they are encoded
 
 _COUNTS = "PROMETHEUS_MULTIPROC_DIR"
 

@@ -118,15 +118,15 @@ class Sender:
         job = delivery.job
         told: dict[str, str | int] = {"job": job.id, "tenant": job.tenant, "try": delivery.tries}
         with self._tracer.span("webhook", job.trace, **told) as context:
-            outcome, wait = self._sent(delivery, {"traceparent": context} if context else {})
+            outcome, asked = self._sent(delivery, {"traceparent": context} if context else {})
         verdict = _verdict(outcome)
         if verdict is not Verdict.DELIVERED:
             _log.info("webhook_not_delivered", **told, trace=trace_id(context), outcome=outcome)
-        self._deliveries.note(delivery, outcome, verdict, wait)
+        self._deliveries.note(delivery, outcome, verdict, max(wait_ms(delivery.tries), asked))
         return verdict
 
     def _sent(self, delivery: Delivery, trace: Mapping[str, str]) -> tuple[int | str, int]:
-        wait = wait_ms(delivery.tries)
+        """Return what came of an attempt, and how long its receiver asks to wait, in ms."""
         try:
             answer = self._outbound.send(
                 "POST",
@@ -134,11 +134,11 @@ class Sender:
                 headers={**self._headers(delivery), **trace},
                 content=self.body(delivery),
             )
-            if answer.status in _BUSY:
-                wait = max(wait, min(asked_ms(answer.retry_after, self._clock()), LONGEST_WAIT_MS))
         except Unreached as error:
-            return error.code, wait
-        return answer.status, wait
+            return error.code, 0
+        if answer.status not in _BUSY:
+            return answer.status, 0
+        return answer.status, min(asked_ms(answer.retry_after, self._clock()), LONGEST_WAIT_MS)
 
     def body(self, delivery: Delivery) -> bytes:
         """Return what is told: which job ended and how, and where to read the rest."""

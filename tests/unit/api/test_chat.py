@@ -256,6 +256,7 @@ def failed(code: str) -> Outcome:
     ("outcome", "status", "code"),
     [
         (failed("prompt_too_long"), 400, "prompt_too_long"),
+        (failed("invalid_request"), 400, "invalid_request"),
         (failed("out_of_memory"), 500, "out_of_memory"),
         (Outcome(Status.FAILED, Reason.DEADLINE), 504, "deadline_exceeded"),
         (Outcome(Status.CANCELED), 409, "job_canceled"),
