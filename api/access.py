@@ -52,7 +52,9 @@ def _request_id() -> str | None:
 
 
 def _end(response: Response) -> Response:
-    seconds = time.perf_counter() - g.began
+    # A request that cannot even be read has no beginning.
+    now = time.perf_counter()
+    seconds = now - g.get("began", now)
     route = request.url_rule.rule if request.url_rule else "none"
     metrics: HttpMetrics = current_app.extensions["http_metrics"]
     metrics.count(route, request.method, response.status_code, seconds)

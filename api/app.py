@@ -14,11 +14,13 @@ from api import (
     auth,
     batches,
     chat,
+    documentation,
     events,
     files,
     health,
     listing,
     metrics,
+    paths,
     problems,
     rates,
     streaming,
@@ -80,9 +82,11 @@ def create_app(settings: Settings) -> Flask:
     app.extensions["rates"] = Rates(client, settings.requests_per_minute)
     if settings.bootstrap_key:
         parts.keys.create_first(DEFAULT_TENANT, settings.bootstrap_key.get_secret_value())
+    paths.init_app(app)
     own = (views, streaming, listing, events, webhooks, uploads, admin, health, metrics)
     for routes in (*own, chat, files, batches):
         app.register_blueprint(routes.bp)
+    app.register_blueprint(documentation.bp)
     app.extensions["signal_metrics"] = SignalMetrics(
         parts.signals, promises_disk=settings.durability == "disk"
     )
@@ -135,7 +139,7 @@ def _services(settings: Settings, client: redis.Redis) -> views.Services:
         following=Following(pieces),
         connections=connections,
         paces=Paces(client, ledger),
-        receivers=receivers(client, settings),
+        receivers=receivers(client, settings, durability),
         files=Files(
             client,
             ledger.scripts,

@@ -9,7 +9,7 @@ from pydantic import model_validator as validate
 from pydantic_core import PydanticCustomError
 from werkzeug.datastructures import MultiDict
 
-from api.validation import invalid
+from api.wrong_fields import invalid
 from jobs.errors import InvalidRequest
 from jobs.feed import START
 from jobs.job import Status

@@ -7,23 +7,29 @@ import shutil
 import tempfile
 from typing import Any
 
-worker_class = "gthread"
-threads = 128  # a caller that waits or uploads slowly holds a thread and nothing else
+from jobs.logs import formatter
+
+worker_class = "api.reception.Reception"
+threads = 128  # a caller that waits holds a thread and nothing else
 worker_connections = 10_000  # one that is kept alive holds a socket, and no thread
 graceful_timeout = 65  # above the longest wait that a caller may ask for
 keepalive = 75
 control_socket_disable = True  # nobody here speaks to it, and it writes to the home folder
 limit_request_field_size = 8190
+limit_request_fields = 64
+limit_request_line = 8190  # a hundred ids in one query, however they are encoded
 
 _COUNTS = "PROMETHEUS_MULTIPROC_DIR"
 
 
 def on_starting(server: Any) -> None:
-    """Give the processes of this server a folder of its own, in which each counts its requests.
+    """Have gunicorn log as we do, and each of its processes count requests in a folder of theirs.
 
     prometheus_client looks for it as it is imported, which no process does before its fork. One
     that the environment names may be that of the server before.
     """
+    for handler in server.log.error_log.handlers:
+        handler.setFormatter(formatter())
     server.counts = os.environ[_COUNTS] = tempfile.mkdtemp(prefix="llava-jobs-counts-")
 
 

@@ -82,8 +82,7 @@ def create_job() -> Response:
     response.status_code = 200 if job.status.is_terminal and seconds else 202
     if seconds:
         response.headers["Preference-Applied"] = f"wait={seconds:g}"
-    response.headers["Location"] = f"/v1/jobs/{job.id}"
-    response.headers["Operation-Location"] = f"{request.host_url}v1/jobs/{job.id}"
+    response.headers["Location"] = response.headers["Operation-Location"] = address(job.id)
     return response
 
 
@@ -166,6 +165,12 @@ def own(owner: str, job_id: str) -> Job:
         raise no_job()
     known_as(job=job.id)
     return job
+
+
+def address(job_id: str) -> str:
+    """Return a job's whole URL: clients of long-running operations join none themselves."""
+    root = services().settings.public_url or request.host_url
+    return f"{root.rstrip('/')}/v1/jobs/{job_id}"
 
 
 def no_job() -> NotFound:

@@ -241,8 +241,8 @@ class Settings(BaseSettings):
 
     public_url: str = Field(
         default="",
-        description="root of the API as callers reach it, such as https://jobs.example.com: what "
-        "webhooks link to; unset: they carry the path alone",
+        description="root of the API as callers reach it, such as https://jobs.example.com; unset: "
+        "answers name it as their callers did, and webhooks carry paths alone",
     )
     webhook_slots: int = Field(
         default=64, ge=1, description="webhooks that one sender sends at the same time"

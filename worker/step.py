@@ -23,6 +23,7 @@ from jobs.settings import Settings
 from jobs.store import connect, inspect
 from jobs.sweeper import sweeper
 from jobs.tracing import tracer
+from worker.account import Account
 from worker.engine import EngineError
 from worker.leases import Leases
 from worker.metrics import Counting, MetricsServer, WorkerMetrics, facts
@@ -114,8 +115,7 @@ class EngineStep(bootsteps.StartStopStep):
             *(ledger, ImageStore(client), engine, self._leases, self._narrator),
             *(model, worker, _give_up),
             guard=guard,
-            answered=metrics.answered,
-            tracing=tracing,
+            account=Account(worker, tracing, metrics.answered),
         )
         self._changes = Changes(client, self._heard)
         hints = Hints(parent.app, client)

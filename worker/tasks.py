@@ -5,21 +5,19 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future
-from contextlib import contextmanager
 from functools import partial
 from typing import Protocol
 
 import structlog
-from structlog.contextvars import bound_contextvars
 
 from jobs.errors import JobsError, StoreUnavailable, as_data
 from jobs.image_store import ImageStore
 from jobs.job import Claim, Job, Outcome, Reason, Status
 from jobs.ledger import Ledger
 from jobs.request import ImagePart
-from jobs.tracing import Tracer, trace_id
+from worker.account import Account
 from worker.engine import (
     EngineClosed,
     EngineError,
@@ -28,7 +26,6 @@ from worker.engine import (
     Picture,
     Request,
     Result,
-    Timing,
     Turn,
 )
 from worker.leases import Leases, Stop
@@ -65,8 +62,8 @@ class Desk:
     """Claims a job for each hint, has it answered and ends it in the ledger.
 
     ``narrator`` tells what jobs say meanwhile; ``give_up`` is called when the engine is broken and
-    this process should be replaced; ``answered`` hears of each answer that the engine gives.
-    ``guard`` refuses what the content policy does not want.
+    this process should be replaced. ``guard`` refuses what the content policy does not want;
+    ``account`` tells of what is done.
     """
 
     def __init__(
@@ -81,8 +78,7 @@ class Desk:
         give_up: Callable[[], object],
         *,
         guard: Guard | None = None,
-        answered: Callable[[Result], object] = lambda _: None,
-        tracing: Tracer | None = None,
+        account: Account | None = None,
     ) -> None:
         self._ledger = ledger
         self._images = images
@@ -92,9 +88,8 @@ class Desk:
         self._model = model
         self._worker = worker
         self._give_up = give_up
-        self._answered = answered
-        self._tracer = tracing or Tracer()
         self._guard = guard
+        self._account = account or Account(worker)
         self._draining = threading.Event()
         self.last_claim = time.monotonic()
 
@@ -126,7 +121,7 @@ class Desk:
             return
         self._leases.hold(claim)
         self._narrator.attend(claim)
-        with self._told_of(claim.job):
+        with self._account.attempt(claim.job):
             try:
                 self._settle(claim)
             except BaseException as error:  # noqa: BLE001 - says answer_next
@@ -136,24 +131,6 @@ class Desk:
             finally:
                 self._narrator.leave(claim)
                 self._leases.drop(claim)
-
-    @contextmanager
-    def _told_of(self, job: Job) -> Iterator[None]:
-        """Have lines of log and spans say which attempt at which job they are about."""
-        names: dict[str, str | int] = {
-            "job": job.id,
-            "attempt": len(job.attempts),
-            "worker": self._worker,
-            "tenant": job.tenant,
-        }
-        *before, last = job.attempts
-        queued_at = (before[-1].ended_at if before else None) or job.created_at
-        self._tracer.past("wait", queued_at, last.started_at, job.trace, **names)
-        with (
-            self._tracer.span("attempt", job.trace, **names) as context,
-            bound_contextvars(**names, **_if_any(trace=trace_id(context))),
-        ):
-            yield
 
     def _settle(self, claim: Claim) -> None:
         try:
@@ -202,8 +179,7 @@ class Desk:
         if not (guard and guard.judges_answers):
             self._narrator.hear(claim, handle.listen)
         result = handle.future.result()
-        self._answered(result)
-        self._tell_stages(result.timing)
+        self._account.answer(result)
         stopped = self._leases.why_stopped(claim)
         if result.finish_reason == "canceled" and stopped is not Stop.UNWANTED:
             return None
@@ -213,15 +189,8 @@ class Desk:
         return outcome
 
     def _finished(self, claim: Claim, outcome: Outcome) -> bool:
-        with self._tracer.span("finish"):
+        with self._account.finish():
             return self._patiently(lambda: self._ledger.finish(claim, outcome))
-
-    def _tell_stages(self, timing: Timing) -> None:
-        """Tell of the stages that an answer which came just now went through, back from now."""
-        generating = time.time() * 1000 - timing.generate_ms
-        waiting = generating - timing.vision_ms - timing.wait_ms
-        self._tracer.past("prepare", waiting - timing.preprocess_ms, waiting)
-        self._tracer.past("generate", generating - timing.vision_ms, time.time() * 1000)
 
     def _patiently(self, change: Callable[[], bool]) -> bool:
         """Make a change in the ledger, waiting for a store that is away for a while.
@@ -237,10 +206,6 @@ class Desk:
                     _log.error("store_away", seconds=FINISH_PATIENCE_S)
                     return False
                 time.sleep(0.5)
-
-
-def _if_any(**names: str | None) -> dict[str, str]:
-    return {name: value for name, value in names.items() if value is not None}
 
 
 def backoff_ms(job: Job) -> int:

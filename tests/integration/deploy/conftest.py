@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -107,8 +108,9 @@ class Shipped:
         places = {
             ":8000/": f":{self.api_port}/",
             ":8080/": f":{self.nginx_port}/",
-            "valkey-cli": f"{valkey_cli(self.folder)} -p {self.store.port}",
         }
+        if service == "store":
+            places["valkey-cli"] = f"{valkey_cli(self.folder)} -p {self.store.port}"
         words = check_of(service)
         for place, ours in places.items():
             words = [word.replace(place, ours) for word in words]
@@ -116,6 +118,10 @@ class Shipped:
         if "build" in SERVICES[service]:
             environment = self.environment(service)
         return subprocess.run(words, env=environment, capture_output=True, text=True, timeout=30)
+
+    def is_well(self, service: str) -> bool:
+        """Whether a service's healthcheck finds it well."""
+        return self.check(service).returncode == 0
 
     def logged(self) -> list[dict[str, Any]]:
         """What nginx's access log says."""
@@ -201,7 +207,7 @@ def shipped(
         "LLAVA_JOBS_WEBHOOK_HTTP_HOSTS": "127.0.0.1",
     }
     found = Shipped(shipped_store, ours, folder)
-    quick = {"sweep_ms": "100", "lease_ms": "3000", "renew_ms": "300"}
+    quick: dict[str, Any] = {"sweep_ms": "100", "lease_ms": "3000", "renew_ms": "300"}
     with ExitStack() as ending:
         ending.callback(found.end)
         found.start("api", tenant_connections="2", **quick)
@@ -210,6 +216,8 @@ def shipped(
         eventually(lambda: answers(f"{found.api_url}/healthz"), "the API answers", 60)
         found.start_nginx()
         eventually(lambda: _ready(found), "a worker is ready", 90)
+        for service in ("worker", "deliver"):
+            eventually(partial(found.is_well, service), f"{service} is well", 30)
         yield found
 
 

@@ -20,6 +20,7 @@ from jobs.pace import Paces
 from jobs.settings import Settings
 from jobs.store import connect
 from llava_jobs.embedded import EmbeddedStore
+from tests.unit.api.described import assert_described
 from tests.unit.api.pictures import encoded, scene
 
 PNG = encoded(scene(), "PNG")
@@ -43,9 +44,14 @@ class Caller:
     key: str
 
     def __call__(self, method: str, path: str, **options: Any) -> TestResponse:
-        """Send a request, with the key unless other headers say otherwise."""
+        """Send a request, with the key unless other headers say otherwise.
+
+        Whatever a test looks at, the answer must be one that the API's description knows.
+        """
         headers = {"Authorization": f"Bearer {self.key}", **options.pop("headers", {})}
-        return self.http.open(path, method=method, headers=headers, buffered=True, **options)
+        response = self.http.open(path, method=method, headers=headers, buffered=True, **options)
+        assert_described(response)
+        return response
 
     def create(self, headers: dict[str, str] | None = None, **changes: Any) -> TestResponse:
         """Post a job as JSON."""

@@ -1,5 +1,6 @@
 """What Prometheus is told is true, also of several processes, and names nobody."""
 
+import json
 import os
 import re
 import signal
@@ -70,11 +71,13 @@ def test_jobs_and_workers_are_told_as_the_store_has_them(
     assert value(scrape(), "ended_jobs_total", **ended) == 1
 
 
-def test_the_store_is_told_of(scrape: Any) -> None:
+def test_the_store_is_told_of(client: Any, scrape: Any) -> None:
     told = scrape()
     assert value(told, "store_up") == 1
     assert value(told, "store_durable") == 1
-    assert 0 < value(told, "store_memory_bytes") < value(told, "store_memory_limit_bytes")
+    assert value(told, "store_memory_bytes") > 0
+    most = int(client.config_get("maxmemory")["maxmemory"])
+    assert value(told, "store_memory_limit_bytes") == most
 
 
 def test_an_installation_that_keeps_jobs_in_memory_has_no_durability_to_tell(
@@ -166,4 +169,5 @@ def test_several_processes_count_as_one_also_those_that_have_ended(
     eventually(lambda: not set(_processes(running)) & {first, second}, "others took over", 60)
     eventually(lambda: len(_processes(running)) == 2, "others took over", 60)
     assert _asked(url) == 40
-    assert "Traceback" not in running.text
+    of_gunicorn = [json.loads(line) for line in running.lines[1:]]
+    assert {line.get("logger") for line in of_gunicorn} == {"gunicorn.error", None}

@@ -58,7 +58,10 @@ class Operation:
         return self.name
 
 
-NO_STATE = {"shared", "list", "spend", "say", "listen", "ended_lines", "take_batch"}
+NO_STATE = {
+    *("shared", "list", "spend", "say", "listen", "count", "signals"),
+    *("ended_lines", "take_batch"),
+}
 """Scripts that change nothing of which anybody was promised that it stays."""
 
 
