@@ -1,11 +1,12 @@
-"""The page that describes the API, in a browser: it can be read by everybody, by day and by night."""
+"""The page that describes the API, in a browser: everybody can read it, by day and by night."""
 
 import shutil
 from collections.abc import Iterator
+from typing import Literal
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, ViewportSize, sync_playwright
 
 from tests.conftest import absent
 from tests.installations import Installation
@@ -26,10 +27,10 @@ def chromium() -> Iterator[Browser]:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1280])
 def test_everybody_can_read_it(
-    chromium: Browser, answering: Installation, scheme: str, width: int
+    chromium: Browser, answering: Installation, scheme: Literal["light", "dark"], width: int
 ) -> None:
     # axe is a script, which the page's own policy keeps out.
-    size = {"width": width, "height": 900}
+    size: ViewportSize = {"width": width, "height": 900}
     with chromium.new_context(color_scheme=scheme, viewport=size, bypass_csp=True) as context:
         page = context.new_page()
         page.goto(f"{answering.url}/docs")
