@@ -8,7 +8,9 @@ from flask import Blueprint, Flask
 from api.console import asking, entrance, job_pages, refusals, taste
 from api.console.guard import admit
 from api.console.protection import protect
+from api.console.spans import clock, span
 from api.console.visitors import remember
+from api.representation import moment
 from jobs.keys import Keys
 from jobs.rates import Rates
 from jobs.sessions import Sessions
@@ -27,5 +29,8 @@ def init_app(app: Flask, client: redis.Redis, settings: Settings) -> None:
     bp.before_request(admit)
     bp.after_request(remember)
     bp.after_request(protect)
+    bp.add_app_template_filter(moment, "rfc3339")
+    bp.add_app_template_filter(clock, "clock")
+    bp.add_app_template_filter(span, "span")
     refusals.init_app(app, bp)
     app.register_blueprint(bp)
