@@ -49,7 +49,8 @@ def views(page: Page, look: str, key: str) -> Iterator[str]:
         page.locator("#question").fill(question)
         page.locator("#ask").click()
         page.locator(".turn", has_text=question).locator(".answer.succeeded").wait_for()
-    page.locator(".recent li", has_text=ASKED[look][-1][1]).locator(".succeeded").wait_for()
+    page.locator(".recent li:first-child", has_text=ASKED[look][-1][1]).wait_for()
+    page.locator(".recent li:first-child .succeeded").wait_for()
     page.evaluate("document.activeElement.blur(), scrollTo(0, 0)")
     yield "ask"
     page.locator(".turn a.aside").click()
