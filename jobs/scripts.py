@@ -21,7 +21,7 @@ Durability = Literal["waitaof", "always", "memory"]
 _RELIEVING = frozenset(
     {
         *("claim", "finish", "release", "crash", "renew", "cancel", "sweep", "erase"),
-        *("abandon", "discard", "spend", "deliver", "delivered"),
+        *("abandon", "discard", "spend", "deliver", "delivered", "intake", "drain"),
     }
 )
 """What makes room, or lets work and its callers go on, and so must run where memory is full."""
