@@ -21,6 +21,7 @@ local function start(job)
   })
   redis.call('ZADD', key('leases'), whole(now + lease), job.id)
   redis.call('SADD', key('held', worker), job.id)
+  redis.call('HSET', key('claimed'), model, whole(now))
   announce(job, 'processing')
   return redis.call('HGETALL', key('job', job.id))
 end

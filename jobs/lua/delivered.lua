@@ -34,6 +34,7 @@ if due ~= '' then
   redis.call('ZADD', key('deliveries', webhook.host), due, job.id)
 end
 keep(job, KEEP_TOLD)
+redis.call('HINCRBY', key('counters'), 'webhooks_' .. (status == 'pending' and 'retried' or status), 1)
 
 -- There is room for another one to this receiver now.
 take_turn(webhook.host, math.huge)

@@ -282,6 +282,7 @@ local function close(job, status, fields)
   write(job.id, fields)
   redis.call('DEL', key('pieces', job.id)) -- all that it said is in its answer now
   redis.call('ZADD', key('retained'), fields.expires, job.id)
+  redis.call('HINCRBY', key('ended'), status .. ':' .. (fields.reason or '') .. ':' .. job.model, 1)
   tally(status)
   if status == 'succeeded' then
     tally_duration('whole', now - job.created)
