@@ -10,7 +10,7 @@ import redis
 
 from jobs.records import decoded
 from jobs.scripts import PREFIX
-from jobs.store import told_plainly
+from jobs.store import server_time, told_plainly
 
 MINUTES = 60
 _MINUTE_MS = 60_000
@@ -86,7 +86,7 @@ class Figures:
 
     def __init__(self, client: redis.Redis, clock: Callable[[], int] | None = None) -> None:
         self._client = client
-        self._clock = clock or self._server_time
+        self._clock = clock or (lambda: server_time(client))
 
     def last_hour(self) -> list[Minute]:
         """Return the last 60 minutes, oldest first; the last one is not over yet.
@@ -102,7 +102,3 @@ class Figures:
                 Minute.from_record(number * _MINUTE_MS, decoded(found))
                 for number, found in zip(numbers, pipe.execute(), strict=True)
             ]
-
-    def _server_time(self) -> int:
-        seconds, microseconds = self._client.time()
-        return int(seconds) * 1000 + int(microseconds) // 1000

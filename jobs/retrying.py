@@ -69,6 +69,12 @@ class Retrying:
             return None
         return job, not replayed and job.deduplicated_from is None
 
+    def retry_any(self, job_id: str) -> tuple[Job, bool] | None:
+        """Do so for whichever tenant has the job."""
+        with told_plainly():
+            tenant = self._client.hget(f"{PREFIX}job:{job_id}", "tenant")
+        return self.retry(tenant.decode(), job_id) if tenant else None
+
     def retry_failed(self, reason: Reason, skip: int = 0, at_most: int = MOST_AT_ONCE) -> Bulk:
         """Ask again what failed for a reason, oldest first, behind the first ``skip`` of them.
 
