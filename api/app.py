@@ -25,6 +25,7 @@ from api import (
     webhooks,
 )
 from api.connections import Connections
+from api.console import pages
 from api.following import Following
 from api.image_urls import image_urls
 from api.images import ImageDoor
@@ -81,6 +82,7 @@ def create_app(settings: Settings) -> Flask:
     auth.init_app(app)
     rates.init_app(app)
     problems.init_app(app)
+    pages.init_app(app, client, settings)
 
     def heard(job_id: str, word: str, owner: str) -> None:
         parts.waiting.heard(job_id, word, owner)

@@ -192,6 +192,16 @@ class Settings(BaseSettings):
         default=1.9, gt=0, description="time that decoding one upload may take"
     )
 
+    session_s: int = Field(
+        default=43_200, ge=60, description="how long somebody stays signed in to the pages"
+    )
+    sign_ins_per_minute: int = Field(
+        default=30,
+        ge=1,
+        le=10_000,
+        description="tries to sign in to the pages from one address in a minute; above: 429",
+    )
+
     image_url_hosts: str = Field(
         default="",
         description="hosts from which pictures are fetched that come as URLs, such as "
