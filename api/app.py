@@ -15,8 +15,10 @@ from api import (
     events,
     health,
     listing,
+    operating,
     problems,
     rates,
+    retries,
     streaming,
     uploads,
     views,
@@ -38,10 +40,12 @@ from jobs.keys import DEFAULT_TENANT, Keys
 from jobs.ledger import Ledger, Limits
 from jobs.listing import Listing
 from jobs.logs import configure_logs
+from jobs.operations import Operations
 from jobs.pace import Paces
 from jobs.pieces import Pieces
 from jobs.rates import Rates
 from jobs.settings import Settings
+from jobs.signals import Signals
 from jobs.store import connect, inspect
 from jobs.sweeper import sweeper
 from jobs.tenants import Tenants
@@ -72,6 +76,8 @@ def create_app(settings: Settings) -> Flask:
     if settings.bootstrap_key:
         parts.keys.create_first(DEFAULT_TENANT, settings.bootstrap_key.get_secret_value())
     for routes in (views, streaming, chat, listing, events, webhooks, uploads, admin, health):
+        app.register_blueprint(routes.bp)
+    for routes in (retries, operating):
         app.register_blueprint(routes.bp)
     auth.init_app(app)
     rates.init_app(app)
@@ -119,4 +125,6 @@ def _services(settings: Settings, client: redis.Redis) -> views.Services:
         connections=connections,
         paces=Paces(client, ledger),
         receivers=receivers(client, settings),
+        signals=Signals(client, settings.lease_ms),
+        operations=Operations.of(client, ledger, settings),
     )

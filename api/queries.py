@@ -18,11 +18,13 @@ Q = TypeVar("Q", bound=BaseModel)
 MOST_IDS = 100
 
 
-class _Query(BaseModel):
+class Query(BaseModel):
+    """A query: no argument of another name, and none that changes."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class JobsQuery(_Query):
+class JobsQuery(Query):
     """Which jobs to list: by ids, or newest first by status and group."""
 
     status: Status | None = None
@@ -45,7 +47,7 @@ class JobsQuery(_Query):
         return list(dict.fromkeys((self.ids or "").split(","))) if self.ids else []
 
 
-class EventsQuery(_Query):
+class EventsQuery(Query):
     """Which events to show: those behind a cursor."""
 
     after: Annotated[str, StringConstraints(pattern=r"^\d{1,15}-\d{1,10}$")] = START

@@ -27,10 +27,12 @@ from jobs.job import Draft, Job, Priority, Status
 from jobs.keys import Keys, Scope
 from jobs.ledger import Ledger
 from jobs.listing import Listing
+from jobs.operations import Operations
 from jobs.pace import Paces
 from jobs.pieces import Pieces
 from jobs.request import Conversation, ImagePart, Parameters, Turn
 from jobs.settings import Settings
+from jobs.signals import Signals
 from jobs.tenants import Tenants
 
 bp = Blueprint("v1", __name__, url_prefix="/v1")
@@ -54,6 +56,8 @@ class Services:
     connections: Connections
     paces: Paces
     receivers: Receivers
+    signals: Signals
+    operations: Operations
 
 
 @bp.post("/jobs")
@@ -66,7 +70,7 @@ def create_job() -> Response:
         if seconds and needs_worker:
             parts.hints.publish(job.model)
         job = parts.waiting.until_ended(lambda: own(owner, job.id), seconds) if seconds else job
-    response = _shown(job)
+    response = shown(job)
     if needs_worker and not seconds:
         # The job is safe already; its caller need not wait for the broker.
         response.call_on_close(partial(parts.hints.publish, job.model))
@@ -85,7 +89,7 @@ def get_job(job_id: str) -> Response:
     waiting = services().waiting
     with waiting.granted(owner, request.headers.get("Prefer")) as seconds:
         job = waiting.until_ended(lambda: own(owner, job_id), seconds)
-    response = _shown(job)
+    response = shown(job)
     response.make_conditional(request)
     return response
 
@@ -96,7 +100,7 @@ def cancel_job(job_id: str) -> Response:
     job = services().ledger.cancel(tenant(), job_id)
     if job is None:
         raise no_job()
-    return _shown(job)
+    return shown(job)
 
 
 @bp.delete("/jobs/<job_id>")
@@ -154,15 +158,16 @@ def no_job() -> NotFound:
     return NotFound("no job of yours has this id", code="job_not_found")
 
 
-def _shown(job: Job) -> Response:
+def shown(job: Job) -> Response:
+    """Return a job as its caller may poll it."""
     parts, position, queue = services(), 0, None
     if job.status is Status.QUEUED:
         position = parts.ledger.position(job)
         queue = as_queue(position, job.priority, parts.paces.of(job.model))
-    shown = represent(job, queue)
-    response = jsonify(shown)
+    told = represent(job, queue)
+    response = jsonify(told)
     # Weak: a forecast that was made for the same place is as good, and must not defeat polling.
-    same = json.dumps({**shown, "queue": position})
+    same = json.dumps({**told, "queue": position})
     digest = hashlib.sha256(same.encode()).hexdigest()
     response.set_etag(digest[:32], weak=True)
     response.headers["Cache-Control"] = "private, no-cache"

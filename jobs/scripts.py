@@ -21,7 +21,8 @@ Durability = Literal["waitaof", "always", "memory"]
 _RELIEVING = frozenset(
     {
         *("claim", "finish", "release", "crash", "renew", "cancel", "sweep", "erase"),
-        *("abandon", "discard", "spend", "deliver", "delivered"),
+        *("abandon", "discard", "spend", "deliver", "delivered", "count", "signals"),
+        *("intake", "drain"),
     }
 )
 """What makes room, or lets work and its callers go on, and so must run where memory is full."""

@@ -62,8 +62,8 @@ class Sweeper:
             _log.warning("repaired", leases_expired=repaired.leases_expired, ended=repaired.ended)
         for model in self._ledger.models():
             missing = self._hints.missing(model, sum(self._ledger.queued(model).values()))
-            if missing:
-                self._hints.publish(model, missing)
+            if missing and self._hints.publish(model, missing):
+                self._ledger.scripts.run("count", "republished_hints", missing)
 
     def _run(self) -> None:
         while not self._stop.wait(self._interval_ms / 1000):

@@ -15,6 +15,7 @@ from jobs.errors import ConfigurationError, JobsError
 from jobs.settings import Settings
 from llava_jobs.client import ApiError, Client, JobFailed
 from llava_jobs.keys import keys
+from llava_jobs.operating import failures, intake, workers
 from llava_jobs.stores import data_dir_option, read_settings
 from llava_jobs.tables import print_table
 from llava_jobs.tenants import tenants
@@ -155,6 +156,8 @@ cli.add_command(keys)
 cli.add_command(tenants)
 cli.add_command(deliver)
 cli.add_command(webhooks)
+for group in (intake, workers, failures):
+    cli.add_command(group)
 
 
 def main() -> None:

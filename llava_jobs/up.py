@@ -7,7 +7,6 @@ import os
 import signal
 import socket
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -49,7 +48,7 @@ class Up:
     def __init__(self, plan: Plan, say: Callable[[str], object]) -> None:
         self._plan = plan
         self._say = say
-        self._stop = threading.Event()
+        self._stopped = False
         self._children: list[Child] = []
         self._embedded: EmbeddedStore | None = None
         self._store_starts = 0
@@ -82,8 +81,12 @@ class Up:
                 self._stop_children()
 
     def stop(self) -> None:
-        """Have ``await_ready`` and ``watch`` return."""
-        self._stop.set()
+        """Have ``await_ready`` and ``watch`` return; safe in a signal handler.
+
+        That runs on top of whatever the main thread does, so it must take no lock: setting a
+        ``threading.Event`` that the thread is about to wait for would hang.
+        """
+        self._stopped = True
 
     def await_ready(self, waiting: Callable[[float], object] = lambda _: None) -> bool:
         """Wait until a job would be answered; False where it was stopped before.
@@ -95,14 +98,21 @@ class Up:
         while not self._ready():
             waiting(time.monotonic() - started)
             self._look_after_children()
-            if self._stop.wait(_TICK_S):
+            if self._pause(_TICK_S):
                 return False
         return True
 
     def watch(self) -> None:
         """Restart children that die until stopped; raises ConfigurationError as above."""
-        while not self._stop.wait(_TICK_S):
+        while not self._pause(_TICK_S):
             self._look_after_children()
+
+    def _pause(self, seconds: float) -> bool:
+        """Wait, and return whether it was stopped."""
+        until = time.monotonic() + seconds
+        while not self._stopped and (left := until - time.monotonic()) > 0:
+            time.sleep(min(left, _TICK_S))
+        return self._stopped
 
     @contextlib.contextmanager
     def _store(self) -> Iterator[str]:
@@ -166,7 +176,7 @@ class Up:
         wait = min(2**self._store_starts, _LONGEST_WAIT_S)
         self._store_starts += 1
         self._say(f"the store ended; starting it again in {wait} s; {store.log} says more")
-        if not self._stop.wait(wait):
+        if not self._pause(wait):
             store.start()
             self._say("the store started again")
 

@@ -100,7 +100,10 @@ class EngineStep(bootsteps.StartStopStep):
         worker = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
         engine: Serving = parent.app.load_engine(settings)
         self._engine = engine
-        self._leases = Leases(ledger, model, worker, settings.renew_ms, lambda: facts(engine))
+        self._leases = Leases(
+            *(ledger, model, worker, settings.renew_ms, lambda: facts(engine)),
+            on_drain=lambda drained: self._desk.rest(drained),
+        )
         self._narrator = Narrator(Pieces(client))
         self._desk = Desk(
             *(ledger, ImageStore(client), engine, self._leases, self._narrator),

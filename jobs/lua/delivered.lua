@@ -21,6 +21,7 @@ local status, due = 'delivered', ''
 if ARGV[6] == 'gone' then
   status = 'disabled'
   redis.call('HSET', key('gone', job.tenant), redis.sha1hex(webhook.url), whole(now))
+  redis.call('ZADD', key('gone'), whole(now), job.tenant)
 elseif ARGV[6] == 'retry' then
   status, due = 'pending', whole(now + ARGV[7])
   if tonumber(due) > job.webhook_since + TELL_FOR then
@@ -34,6 +35,7 @@ if due ~= '' then
   redis.call('ZADD', key('deliveries', webhook.host), due, job.id)
 end
 keep(job, KEEP_TOLD)
+redis.call('HINCRBY', key('counters'), 'webhooks_' .. (status == 'pending' and 'retried' or status), 1)
 
 -- There is room for another one to this receiver now.
 take_turn(webhook.host, math.huge)

@@ -21,6 +21,9 @@ local leases = due('leases')
 for _, id in ipairs(leases) do
   crash(read(id), 'lease_expired', most_crashes)
 end
+if #leases > 0 then
+  redis.call('HINCRBY', key('counters'), 'expired_leases', #leases)
+end
 
 local overdue = due('due')
 for _, id in ipairs(overdue) do

@@ -13,32 +13,41 @@ from tests.eventually import eventually
 from tests.faults.cluster import Cluster, Member
 
 
-def _busy(cluster: Cluster, rng: random.Random) -> Member:
-    """A worker that has jobs in hand; any where none comes to have some."""
-    pids = {worker.pid: worker for worker in cluster.workers}
+def _busy(cluster: Cluster) -> list[Member]:
+    """The workers that have jobs in hand at this moment."""
+    held = {
+        facts["pid"]: cluster.client.scard(f"{PREFIX}held:{name}")
+        for name, facts in cluster.ledger.workers(DEMO_MODEL).items()
+    }
+    return [worker for worker in cluster.workers if worker.pid and held.get(worker.pid)]
 
-    def look() -> list[Member]:
-        held = {
-            facts["pid"]: cluster.client.scard(f"{PREFIX}held:{name}")
-            for name, facts in cluster.ledger.workers(DEMO_MODEL).items()
-        }
-        return [worker for pid, worker in pids.items() if pid and held.get(pid)]
 
-    return rng.choice(eventually(look, "a worker is busy", 10))
+def _frozen(cluster: Cluster, rng: random.Random) -> Member:
+    """Have a worker stand still with jobs in its hands."""
+
+    def freeze() -> Member | None:
+        for worker in rng.sample(busy := _busy(cluster), len(busy)):
+            worker.send(signal.SIGSTOP)
+            # Its jobs may have ended between the look and the signal.
+            if worker in _busy(cluster):
+                return worker
+            worker.send(signal.SIGCONT)
+        return None
+
+    return eventually(freeze, "a busy worker stands still", 10)
 
 
 @contextmanager
 def kill_worker(cluster: Cluster, rng: random.Random) -> Iterator[None]:
     """Kill -9 of a worker that is busy."""
-    _busy(cluster, rng).send(signal.SIGKILL)
+    _frozen(cluster, rng).send(signal.SIGKILL)
     yield
 
 
 @contextmanager
 def freeze_worker(cluster: Cluster, rng: random.Random) -> Iterator[None]:
     """A worker that is busy stands still while its leases run out."""
-    worker = _busy(cluster, rng)
-    worker.send(signal.SIGSTOP)
+    worker = _frozen(cluster, rng)
     yield
     worker.send(signal.SIGCONT)
 
@@ -46,8 +55,7 @@ def freeze_worker(cluster: Cluster, rng: random.Random) -> Iterator[None]:
 @contextmanager
 def drain_worker(cluster: Cluster, rng: random.Random) -> Iterator[None]:
     """A worker is told to end."""
-    worker = _busy(cluster, rng)
-    _replace(worker)
+    _replace(rng.choice(eventually(lambda: _busy(cluster), "a worker is busy", 10)))
     yield
 
 

@@ -38,6 +38,18 @@ TABLE = [
     ("GET", "/v1/admin/tenants", Scope.ADMIN),
     ("GET", "/v1/admin/tenants/x", Scope.ADMIN),
     ("PUT", "/v1/admin/tenants/x/limits", Scope.ADMIN),
+    ("POST", f"{JOB}/retry", Scope.SUBMIT),
+    ("GET", "/v1/admin/intake", Scope.ADMIN),
+    ("POST", "/v1/admin/intake/pause", Scope.ADMIN),
+    ("POST", "/v1/admin/intake/resume", Scope.ADMIN),
+    ("GET", "/v1/admin/workers", Scope.ADMIN),
+    ("POST", "/v1/admin/workers/x/drain", Scope.ADMIN),
+    ("POST", "/v1/admin/workers/x/resume", Scope.ADMIN),
+    ("GET", "/v1/admin/failures", Scope.ADMIN),
+    ("GET", "/v1/admin/failures/error", Scope.ADMIN),
+    ("POST", "/v1/admin/failures/error/retry", Scope.ADMIN),
+    ("POST", "/v1/admin/jobs/x/retry", Scope.ADMIN),
+    ("GET", "/v1/admin/figures", Scope.ADMIN),
 ]
 
 

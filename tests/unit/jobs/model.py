@@ -75,10 +75,10 @@ class Model:
             return
         job.source = doer
         if doer.is_open:
-            self._count("coalesced")
+            self.count("coalesced")
             doer.priority = max(doer.priority, job.priority, key=RANK.__getitem__)
         else:
-            self._count("answered_from_cache")
+            self.count("answered_from_cache")
             job.end(Status.SUCCEEDED, None)
 
     def end(self, job: Known, status: Status, reason: Reason | None, now: int) -> None:
@@ -146,5 +146,6 @@ class Model:
             follower.source = heir
         return heir
 
-    def _count(self, what: str) -> None:
+    def count(self, what: str) -> None:
+        """Note that something happened once more."""
         self.counters[what] = self.counters.get(what, 0) + 1

@@ -10,7 +10,7 @@ from typing import Any
 import redis
 
 from jobs.image_store import ImageStore
-from jobs.job import Draft, Job
+from jobs.job import Draft, Job, Outcome, Reason, Status
 from jobs.ledger import Ledger, Limits
 from jobs.request import Conversation, Turn
 from jobs.scripts import PREFIX, Durability
@@ -130,6 +130,13 @@ def _key(to: Scripted) -> None:
     to.client.hset(f"{PREFIX}key:k1", mapping={"tenant": "acme", "digest": "0", "ending": "wxyz"})
 
 
+def _failed(to: Scripted, _: Clock) -> str:
+    queued(to)
+    claim = claimed(to)
+    to.finish(claim, Outcome(Status.FAILED, Reason.ERROR, error=FAILURE))
+    return claim.job.id
+
+
 def _told(to: Scripted, _: Clock) -> str:
     job = queued(to, 1, webhook=webhook())
     to.finish(claimed(to), ANSWER)
@@ -206,6 +213,18 @@ OPERATIONS = [
         lambda to, _: to.script("rotate_secret", "acme", "whsec_2", 1000, 0),
         False,
     ),
+    Operation("intake", lambda *_: None, lambda to, _: to.script("intake", "acme", "pause")),
+    Operation(
+        "intake resumed",
+        lambda to, _: to.script("intake", "acme", "pause"),
+        lambda to, _: to.script("intake", "acme", "resume"),
+    ),
+    Operation(
+        "drain",
+        lambda to, _: to.renew("w1", MODEL, {}, {}),
+        lambda to, _: to.script("drain", "w1", "finish"),
+    ),
+    Operation("retried", _failed, lambda to, job_id: to.script("retried", job_id, "acme", "job_2")),
     Operation("deliver", _told, lambda to, _: _deliver(to), False),
     Operation(
         "delivered",

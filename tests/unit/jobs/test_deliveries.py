@@ -319,9 +319,9 @@ def test_a_url_that_is_gone_is_told_nothing_more_until_it_is_enabled(
     ledger: Ledger, clock: Clock, deliveries: Deliveries
 ) -> None:
     ids = [succeed(ledger) for _ in range(3)]
+    first = due(deliveries, most=1)[0]
     other = submitted(ledger, "other", webhook=webhook())
     ledger.finish(claimed(ledger), ANSWER)
-    first = due(deliveries, most=1)[0]
     deliveries.note(first, 410, Verdict.GONE, 0)
     assert [d.job.id for d in due(deliveries)] == [other], "another tenant has not been told that"
     ids.append(succeed(ledger))

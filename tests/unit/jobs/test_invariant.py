@@ -298,6 +298,7 @@ class Life(RuleBasedStateMachine):
         now = self.clock.now
         for job in self.jobs.values():
             if job.is_held and job.lease <= now:
+                self.model.count("expired_leases")
                 self._crashed(job)
         for job in self.jobs.values():
             if job.is_open and job.due <= now:
