@@ -192,11 +192,13 @@ def test_with_the_keyboard_alone(new_page: NewPage, answering: Installation) -> 
     page.goto("/sign-in")
     page.keyboard.type(answering.key)
     page.keyboard.press("Enter")
-    page.wait_for_url("**/")
+    expect(page.locator("#composer")).to_be_visible()
+    expect(page.locator("html")).to_have_class("scripted")
     page.keyboard.press("Tab")
     page.keyboard.press("Enter")
     expect(page.locator("main"), "the first stop skips the frame").to_be_focused()
     page.keyboard.press("Tab")
+    expect(page.locator("#image")).to_be_focused()
     with page.expect_file_chooser() as chooser:
         page.keyboard.press("Space")
     chooser.value.set_files(PICTURES / "landscape.jpg")
@@ -293,7 +295,7 @@ def test_a_session_that_is_over_leads_to_the_door_and_back(
 def test_light_and_dark_and_both_languages_are_a_press_away(new_page: NewPage) -> None:
     page = new_page(viewport=PHONE)
     page.goto("/")
-    ground = "getComputedStyle(document.body).backgroundColor"
+    ground = "getComputedStyle(document.documentElement).backgroundColor"
     light = page.evaluate(ground)
     page.get_by_role("button", name="Dark look").click()
     assert page.evaluate(ground) != light
