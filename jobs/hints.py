@@ -13,6 +13,7 @@ import redis
 import structlog
 from celery import Celery
 from kombu.exceptions import OperationalError
+from kombu.pools import ProducerPool
 
 from jobs.errors import JobsError
 from jobs.scripts import PREFIX
@@ -23,6 +24,7 @@ AT_MOST = 10_000
 """Hints of one model in the broker at a time; the sweeper tops them up while more jobs wait."""
 
 _KEY_PREFIX = f"{PREFIX}broker:"
+_CONNECTIONS = 10
 _log = structlog.get_logger()
 
 
@@ -81,6 +83,9 @@ class Hints:
     def __init__(self, app: Celery, client: redis.Redis) -> None:
         self._app = app
         self._client = client
+        # Celery's own pool is one per broker and process, which another part of it may close.
+        self._connections = app.connection_for_write().Pool(_CONNECTIONS)
+        self._producers = ProducerPool(self._connections, limit=_CONNECTIONS)
 
     def publish(self, model: str, count: int = 1) -> bool:
         """Publish hints, as far as there are not plenty already; False where the broker refused.
@@ -91,7 +96,7 @@ class Hints:
             count = min(count, AT_MOST - self.waiting(model))
             if count <= 0:
                 return True
-            with self._app.producer_pool.acquire(block=True, timeout=3) as producer:
+            with self._producers.acquire(block=True, timeout=3) as producer:
                 for _ in range(count):
                     self._send(producer, model)
         except (JobsError, OperationalError, redis.RedisError, OSError) as error:
@@ -110,6 +115,8 @@ class Hints:
 
     def close(self) -> None:
         """Close the connections to the broker."""
+        self._producers.force_close_all()
+        self._connections.force_close_all()
         self._app.close()
 
     def _send(self, producer: Any, model: str) -> None:

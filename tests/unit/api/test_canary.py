@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from typing import Any
 
 from llava_jobs.embedded import EmbeddedStore
 
@@ -49,7 +50,7 @@ app.extensions["running"].close()
 """
 
 
-def test_no_question_answer_picture_or_key_is_logged(store: EmbeddedStore) -> None:
+def test_no_question_answer_picture_or_key_is_logged(store: EmbeddedStore, client: Any) -> None:
     ran = subprocess.run(
         [sys.executable, "-c", PROGRAM], input=store.url, capture_output=True, text=True, timeout=60
     )
