@@ -1,4 +1,4 @@
-"""An installation in the middle of its day, for the page of operations: an hour of work, and more."""
+"""An installation in the middle of its day, for the pages of operations."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from random import Random
 from typing import Any
+
+import httpx
 
 from jobs.deliveries import Deliveries, Verdict
 from jobs.job import Outcome, Priority, Reason, Status
@@ -109,8 +111,6 @@ def busy(folder: Path) -> Iterator[Busy]:
 
 
 def _answers(url: str) -> bool:
-    import httpx
-
     try:
         return httpx.get(f"{url}/healthz", timeout=5).is_success
     except httpx.HTTPError:
