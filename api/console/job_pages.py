@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from flask import Blueprint, redirect, request
@@ -71,6 +72,19 @@ def cancel(job_id: str) -> Response:
     if job is None:
         raise no_job()
     return _answer(job) if is_part() else _back(job_id)
+
+
+@bp.post("/jobs/<job_id>/again")
+def ask_again(job_id: str) -> Response:
+    """Go on to the job that asks again what this one asked in vain; raises Conflict."""
+    found = services().operations.retrying.retry(tenant(), job_id)
+    if found is None:
+        raise no_job()
+    job, needs_worker = found
+    response = _back(job.id)
+    if needs_worker:
+        response.call_on_close(partial(services().hints.publish, job.model))
+    return response
 
 
 @bp.post("/jobs/<job_id>/erase")
