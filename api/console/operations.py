@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from flask import Blueprint, redirect, request, url_for
 from werkzeug.wrappers import Response
 
@@ -107,7 +109,7 @@ def retry_job() -> Response:
     return _back("retried_one")
 
 
-def _back(done: str, **values: object) -> Response:
+def _back(done: str, **values: Any) -> Response:
     return redirect(url_for("pages.operations.show", done=done, **values), 303)
 
 
