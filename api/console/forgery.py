@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from flask import request
 
 from api.console.visitors import visitor
+from api.views import services
 from jobs.errors import Forbidden
 
 FIELD = "csrf"
@@ -24,9 +25,10 @@ def refuse_other_origins() -> None:
     """Raise Forbidden where a browser says that the request comes from elsewhere."""
     site = request.headers.get("Sec-Fetch-Site", "same-origin")
     origin = request.headers.get("Origin")
-    # TLS may end in front of us, so that only the host can be compared.
+    # TLS may end in front of us, so that only hosts can be compared; a proxy may name us otherwise.
+    ours = {request.host, urlsplit(services().settings.public_url).netloc} - {""}
     if site not in {"same-origin", "none"} or (
-        origin is not None and urlsplit(origin).netloc != request.host
+        origin is not None and urlsplit(origin).netloc not in ours
     ):
         raise _forged()
 

@@ -20,7 +20,7 @@ LOOKS: dict[str, dict[str, Any]] = {
     "light": {"color_scheme": "light"},
     "dark": {"color_scheme": "dark"},
     "zh": {"color_scheme": "light", "locale": "zh-CN"},
-    "phone": {"color_scheme": "light", "viewport": PHONE, "device_scale_factor": 2},
+    "phone": {"color_scheme": "light", "viewport": PHONE, "device_scale_factor": 1.5},
 }
 ASKED = {
     "light": (
@@ -71,9 +71,9 @@ def take(browser: Browser, installation: Installation, folder: Path) -> None:
 
 
 def shrunk(png: bytes, path: Path) -> None:
-    """Write a picture with 128 colours, which is all that a page has."""
+    """Write a picture with 256 colours, which is all that a page has."""
     with Image.open(BytesIO(png)) as picture:
-        picture.convert("RGB").quantize(128, dither=Image.Dither.NONE).save(path, optimize=True)
+        picture.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
 
 
 def main() -> None:

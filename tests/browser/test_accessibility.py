@@ -1,0 +1,61 @@
+"""Everybody can use the pages: axe finds nothing, in every look, and a phone shows all of them."""
+
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page, expect
+
+from llava_jobs.demo import PICTURES
+from tests.browser.browsers import PHONE
+from tests.browser.conftest import NewPage
+
+LOOKS: dict[str, dict[str, Any]] = {
+    "light": {},
+    "dark": {"color_scheme": "dark"},
+    "zh": {"locale": "zh-CN"},
+    "phone": {"viewport": PHONE, "has_touch": True},
+    "dark phone": {"viewport": PHONE, "color_scheme": "dark"},
+}
+RULES = {"resultTypes": ["violations"], "rules": {"target-size": {"enabled": True}}}
+
+
+def flawless(page: Page) -> None:
+    """Hold a page to all of axe's rules, and to the width of its screen."""
+    result = Axe().run(page, options=RULES)
+    assert result.violations_count == 0, result.generate_report()
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), page.url
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_no_page_has_a_barrier(new_page: NewPage, look: str) -> None:
+    page = new_page(**LOOKS[look])
+    page.goto("/")
+    flawless(page)
+    page.locator("#image").set_input_files(PICTURES / "landscape.jpg")
+    page.locator("#question").fill("What is the error code?")
+    page.locator("#chosen").wait_for()
+    flawless(page)
+    page.locator("#ask").click()
+    expect(page.locator(".turn .words")).to_have_text("The code is E42.")
+    flawless(page)
+    page.locator(".turn a.aside").click()
+    expect(page.locator("#lead h1")).to_be_visible()
+    page.locator(".confirm summary").click()
+    page.locator("details.code summary").click()
+    flawless(page)
+    page.locator(".veil label").click()
+    flawless(page)
+    page.goto("/jobs/nothing")
+    flawless(page)
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_nor_has_the_door(new_page: NewPage, look: str) -> None:
+    page = new_page(storage_state=None, **LOOKS[look])
+    page.goto("/sign-in")
+    flawless(page)
+    page.locator("#key").fill("nonsense")
+    page.locator("main button").click()
+    expect(page.get_by_role("alert")).to_be_visible()
+    flawless(page)
