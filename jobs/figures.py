@@ -88,6 +88,11 @@ class Figures:
         self._client = client
         self._clock = clock or (lambda: server_time(client))
 
+    def now(self) -> int:
+        """Return the time by which the figures go; raises StoreUnavailable."""
+        with told_plainly():
+            return self._clock()
+
     def last_hour(self) -> list[Minute]:
         """Return the last 60 minutes, oldest first; the last one is not over yet.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import redis
 from flask import Blueprint, Flask
 
-from api.console import asking, entrance, job_pages, refusals, taste
+from api.console import asking, entrance, job_pages, key_pages, operations, refusals, taste
 from api.console.guard import admit
 from api.console.protection import protect
 from api.console.spans import clock, span
@@ -24,7 +24,7 @@ def init_app(app: Flask, client: redis.Redis, settings: Settings) -> None:
     app.extensions["sign_ins"] = Rates(client, settings.sign_ins_per_minute)
     app.jinja_options = {"trim_blocks": True, "lstrip_blocks": True}
     bp = Blueprint("pages", __name__)
-    for routes in (entrance, taste, asking, job_pages):
+    for routes in (entrance, taste, asking, job_pages, operations, key_pages):
         bp.register_blueprint(routes.bp)
     bp.before_request(admit)
     bp.after_request(remember)
