@@ -16,7 +16,7 @@ from api.console.spans import clock, span
         (185_000, "3 min 5 s"),
         (7_200_000, "2 h"),
         (9_000_000, "2 h 30 min"),
-        (200_000_000, "2 d 8 h"),
+        (200_000_000, "2 d 7 h"),
     ],
 )
 def test_a_span_has_the_units_that_matter(milliseconds: float, text: str) -> None:
