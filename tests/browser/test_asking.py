@@ -64,6 +64,18 @@ def test_a_question_is_answered_on_the_page_and_asked_on(page: Page) -> None:
     expect(page.locator(".talk")).to_contain_text(re.compile(f"{RED}.*{CODE}", re.DOTALL))
 
 
+def test_up_says_where_to_ask(answering: Installation) -> None:
+    answering.line(rf"^console: {re.escape(answering.url)}/ in a browser")
+
+
+def test_a_stream_that_is_refused_is_not_given_up(page: Page, halted: Callable[[], None]) -> None:
+    page.route("**/events", lambda route: route.fulfill(status=429), times=1)
+    turn = ask(page, "What colour is the light, once more?")
+    expect(turn.locator(".state")).to_contain_text(re.compile("Place|A worker is at it"))
+    halted()
+    expect(turn.locator(".words")).to_have_text(RED)
+
+
 def test_a_picture_is_dropped_or_pasted(page: Page) -> None:
     page.goto("/")
     for event, name in (("drop", "portrait.jpg"), ("paste", "tall.jpg")):
