@@ -12,7 +12,7 @@ function tell(text) {
 
 // Answers, as they come
 
-const AGAIN_MS = 5000;
+const AGAIN_MS = 3000;
 const followed = new Map();
 
 function follow(box) {

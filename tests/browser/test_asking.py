@@ -307,12 +307,14 @@ def test_a_session_that_is_over_leads_to_the_door_and_back(
 def test_light_and_dark_and_both_languages_are_a_press_away(new_page: NewPage) -> None:
     page = new_page(viewport=PHONE)
     page.goto("/")
-    ground = "getComputedStyle(document.documentElement).backgroundColor"
-    light = page.evaluate(ground)
+    html = page.locator("html")
+    expect(html).to_have_class("scripted")
+    light = html.evaluate("html => getComputedStyle(html).backgroundColor")
     page.get_by_role("button", name="Dark look").click()
-    assert page.evaluate(ground) != light
+    expect(html).to_have_attribute("data-theme", "dark")
+    expect(html).not_to_have_css("background-color", light)
     page.get_by_role("button", name="Light look").click()
-    assert page.evaluate(ground) == light
+    expect(html).to_have_css("background-color", light)
     page.get_by_role("button", name="中文").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("看图提问")
     page.get_by_role("button", name="English").click()
