@@ -204,7 +204,7 @@ def _draft(owner: str, body: CreateJob) -> Draft:
         idempotency_key=idempotency_key,
         previous=body.previous_job_id,
         cache=body.cache,
-        revision=settings.model_revision,
+        revision=settings.revision,
         webhook=webhook,
     )
     fixed = f"{draft.model}|{draft.priority}|{draft.deadline_ms}|{draft.group}|"

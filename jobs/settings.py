@@ -93,6 +93,18 @@ class Settings(BaseSettings):
         description="on SIGTERM, how long running jobs may take before handed back",
     )
 
+    policy: str = Field(
+        default="",
+        description="content policy of the workers, as module:Class, such as "
+        "`examples.policy:PrivacyPolicy`; the API needs to know it, too; unset: nothing is refused",
+    )
+    policy_timeout_s: float = Field(
+        default=5,
+        gt=0,
+        le=8,  # a draining worker waits for 10 s for what it has stopped
+        description="time that the content policy has for one question or answer",
+    )
+
     step_stall_seconds: float = Field(
         default=300,
         gt=0,
@@ -252,6 +264,11 @@ class Settings(BaseSettings):
     def served_model(self) -> str:
         """The name under which the API and the ledger know the model."""
         return self.model_name or Path(self.model).name
+
+    @property
+    def revision(self) -> str:
+        """Of what an answer is, besides the model's name: no other's is given in its place."""
+        return f"{self.model_revision} {self.policy}".rstrip()
 
     @property
     def required_redis_url(self) -> str:

@@ -86,6 +86,15 @@ class Client:
             headers={"Idempotency-Key": uuid.uuid4().hex},
         )
 
+    def ask_on(self, job_id: str, question: str, **fields: Any) -> dict[str, Any]:
+        """Submit a question that goes on from a job that has succeeded; the accepted job.
+
+        ``fields`` are further fields of ``POST /v1/jobs``, as JSON.
+        """
+        body = {"previous_job_id": job_id, "question": question, **fields}
+        headers = {"Idempotency-Key": uuid.uuid4().hex}
+        return self._call("POST", "/v1/jobs", json=body, headers=headers)
+
     def get(self, job_id: str, hold_s: int = 0) -> dict[str, Any]:
         """Return a job as it stands, or within ``hold_s`` seconds once it has ended."""
         headers = {"Prefer": f"wait={hold_s}"} if hold_s else {}

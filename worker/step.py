@@ -23,6 +23,7 @@ from jobs.sweeper import sweeper
 from worker.engine import EngineError
 from worker.leases import Leases
 from worker.narrator import Narrator
+from worker.policy import load_guard
 from worker.tasks import Answering, Desk
 from worker.watchdog import Patience, Stepping, Watchdog
 
@@ -92,6 +93,7 @@ class EngineStep(bootsteps.StartStopStep):
 
     def _start(self, parent: Any) -> None:
         settings = self._settings
+        guard = load_guard(settings)
         client = connect(settings.required_redis_url)
         server = inspect(client, settings.durability)
         ledger = Ledger(client, Limits.from_settings(settings), durability=server.durability)
@@ -108,6 +110,7 @@ class EngineStep(bootsteps.StartStopStep):
         self._desk = Desk(
             *(ledger, ImageStore(client), engine, self._leases, self._narrator),
             *(model, worker, _give_up),
+            guard=guard,
         )
         self._changes = Changes(client, self._heard)
         hints = Hints(parent.app, client)

@@ -29,6 +29,7 @@ from worker.engine import (
 )
 from worker.leases import Leases, Stop
 from worker.narrator import Narrator
+from worker.policy import Guard, PolicyFailed, Refusal
 
 _log = structlog.get_logger()
 
@@ -60,7 +61,7 @@ class Desk:
     """Claims a job for each hint, has it answered and ends it in the ledger.
 
     ``narrator`` tells what jobs say meanwhile; ``give_up`` is called when the engine is broken and
-    this process should be replaced.
+    this process should be replaced. ``guard`` refuses what the content policy does not want.
     """
 
     def __init__(
@@ -73,6 +74,8 @@ class Desk:
         model: str,
         worker: str,
         give_up: Callable[[], object],
+        *,
+        guard: Guard | None = None,
     ) -> None:
         self._ledger = ledger
         self._images = images
@@ -82,6 +85,7 @@ class Desk:
         self._model = model
         self._worker = worker
         self._give_up = give_up
+        self._guard = guard
         self._draining = threading.Event()
         self._may_claim = threading.Event()
         self._may_claim.set()
@@ -170,7 +174,7 @@ class Desk:
             return
         except (InvalidRequest, JobsError) as error:
             outcome = Outcome(Status.FAILED, Reason.ERROR, error=as_data(error.code, error.message))
-        except EngineError as error:
+        except (EngineError, PolicyFailed) as error:
             failure = as_data(error.code, error.message)
             log.warning("job_retried", code=error.code)
             self._patiently(lambda: self._ledger.retry(claim, backoff_ms(claim.job), failure))
@@ -185,15 +189,22 @@ class Desk:
 
     def _answer(self, claim: Claim) -> Outcome | None:
         """Return how the job ended; None where it goes back unanswered."""
-        job = claim.job
-        handle = self._engine.submit(to_request(job, self._images))
+        job, guard = claim.job, self._guard
+        request = to_request(job, self._images)
+        if guard and (refusal := guard.before(request)):
+            return to_refused(refusal)
+        handle = self._engine.submit(request)
         self._leases.on_stop(claim, handle.cancel)
-        self._narrator.hear(claim, handle.listen)
+        if not (guard and guard.judges_answers):
+            self._narrator.hear(claim, handle.listen)
         result = handle.future.result()
         stopped = self._leases.why_stopped(claim)
         if result.finish_reason == "canceled" and stopped is not Stop.UNWANTED:
             return None
-        return to_outcome(job, result)
+        outcome = to_outcome(job, result)
+        if guard and outcome.answer and (refusal := guard.after(request, result.text)):
+            return to_refused(refusal, outcome)
+        return outcome
 
     def _patiently(self, change: Callable[[], bool]) -> bool:
         """Make a change in the ledger, waiting for a store that is away for a while.
@@ -270,3 +281,10 @@ def to_outcome(job: Job, result: Result) -> Outcome:
         )
     answer = {"text": result.text, "finish_reason": result.finish_reason}
     return Outcome(Status.SUCCEEDED, answer=answer, usage=usage, timing=timing)
+
+
+def to_refused(refusal: Refusal, answered: Outcome | None = None) -> Outcome:
+    """Return how a job that the content policy refuses ended; of an answer its cost alone."""
+    error = {**as_data("refused", refusal.message), "rule": refusal.rule}
+    usage, timing = (answered.usage, answered.timing) if answered else (None, None)
+    return Outcome(Status.FAILED, Reason.REFUSED, error=error, usage=usage, timing=timing)

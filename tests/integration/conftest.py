@@ -32,3 +32,21 @@ def http(installation: Installation) -> Iterator[httpx.Client]:
     """A caller of the installation that talks on and on, with the key that it printed."""
     with caller(installation.url, installation.key) as client:
         yield client
+
+
+@pytest.fixture(scope="session")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    """The demo model under a content policy; receivers on this machine are told without TLS."""
+    running = Installation(
+        tmp_path_factory.mktemp("guarded"),
+        policy="tests.policies:Watchful",
+        policy_timeout_s="3",
+        max_attempts="2",
+        webhook_networks="127.0.0.0/8",
+        webhook_http_hosts="127.0.0.1",
+    )
+    try:
+        running.ready()
+        yield running
+    finally:
+        running.end()

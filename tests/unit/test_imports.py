@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("api", "bench", "demo", "jobs", "llava_jobs", "worker")
+PACKAGES = ("api", "bench", "demo", "examples", "jobs", "llava_jobs", "worker")
 MODULES = sorted(p for package in PACKAGES for p in (ROOT / package).rglob("*.py"))
 EVERYWHERE = sorted([*MODULES, *(ROOT / "tests").rglob("*.py")])
 
@@ -20,6 +20,7 @@ FORBIDDEN = {
     "worker": ("api", "llava_jobs", "demo", "bench", "flask"),
     "worker/engine": ("jobs", "api", "llava_jobs", "demo", "redis", "celery", "kombu", "flask"),
     "llava_jobs": ("api", "worker", "flask", "celery", *MODELS),
+    "examples": ("api", "jobs", "demo", "bench", "tests", "redis", "celery", *MODELS),
     "demo": ("api", "jobs", "worker", "llava_jobs", "flask", "redis", "celery"),
 }
 TASTELESS = {"utils", "util", "common", "helpers", "helper", "base", "manager", "managers", "misc"}

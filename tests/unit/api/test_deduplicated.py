@@ -1,8 +1,12 @@
 """Whoever asks what was asked before is told so, and gets the same answer."""
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from io import BytesIO
 from typing import Any
+
+import pytest
+from flask import Flask
 
 from jobs.hints import queue_of
 from jobs.ledger import Ledger
@@ -99,6 +103,19 @@ def test_another_tenants_work_is_none_of_ones_own(
     mine, theirs = api.job(api.submit()), stranger.job(stranger.submit())
     assert mine["status"] == theirs["status"] == "succeeded"
     assert mine["deduplicated_from"] != theirs["deduplicated_from"]
+
+
+def test_an_answer_from_before_a_content_policy_is_not_given_under_one(
+    api: Caller, app: Flask, books: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api.submit()
+    books.finish(claimed(books), ANSWER)
+    parts = app.extensions["services"]
+    strict = parts.settings.model_copy(update={"policy": "examples.policy:PrivacyPolicy"})
+    monkeypatch.setitem(app.extensions, "services", replace(parts, settings=strict))
+    first = api.submit()
+    assert api.job(first)["deduplicated_from"] is None
+    assert api.job(api.submit())["deduplicated_from"] == first
 
 
 def test_an_idempotency_key_is_looked_at_first(api: Caller, books: Ledger) -> None:
