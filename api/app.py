@@ -9,12 +9,14 @@ import redis
 from flask import Flask
 
 from api import (
+    access,
     admin,
     auth,
     chat,
     events,
     health,
     listing,
+    metrics,
     operating,
     problems,
     rates,
@@ -31,6 +33,7 @@ from api.image_urls import image_urls
 from api.images import ImageDoor
 from api.pictures import Pictures
 from api.receivers import receivers
+from api.signal_metrics import SignalMetrics
 from api.waiting import Waiting
 from jobs.changes import Changes
 from jobs.feed import Feed
@@ -49,6 +52,7 @@ from jobs.signals import Signals
 from jobs.store import connect, inspect
 from jobs.sweeper import sweeper
 from jobs.tenants import Tenants
+from jobs.tracing import tracer
 from jobs.uploads import Uploads
 
 MAX_FORM_PARTS = 64
@@ -75,10 +79,15 @@ def create_app(settings: Settings) -> Flask:
     app.extensions["rates"] = Rates(client, settings.requests_per_minute)
     if settings.bootstrap_key:
         parts.keys.create_first(DEFAULT_TENANT, settings.bootstrap_key.get_secret_value())
-    for routes in (views, streaming, chat, listing, events, webhooks, uploads, admin, health):
+    for routes in (
+        *(views, streaming, chat, listing, events, webhooks, uploads, admin, health, metrics),
+        *(retries, operating),
+    ):
         app.register_blueprint(routes.bp)
-    for routes in (retries, operating):
-        app.register_blueprint(routes.bp)
+    app.extensions["signal_metrics"] = SignalMetrics(
+        parts.signals, promises_disk=settings.durability == "disk"
+    )
+    access.init_app(app, metrics.HttpMetrics(), logged=settings.access_log)
     auth.init_app(app)
     rates.init_app(app)
     problems.init_app(app)
@@ -93,7 +102,10 @@ def create_app(settings: Settings) -> Flask:
     for thread in (changes, parts.following, sweeping):
         thread.start()
     running = app.extensions["running"] = ExitStack()
-    for part in (client, parts.hints, parts.pictures.door, sweeping, parts.following, changes):
+    for part in (
+        *(client, parts.hints, parts.pictures.door, sweeping, parts.following, changes),
+        parts.tracer,
+    ):
         running.callback(part.close)
     atexit.register(running.close)
     return app
@@ -126,5 +138,6 @@ def _services(settings: Settings, client: redis.Redis) -> views.Services:
         paces=Paces(client, ledger),
         receivers=receivers(client, settings),
         signals=Signals(client, settings.lease_ms),
+        tracer=tracer(settings, "api"),
         operations=Operations.of(client, ledger, settings),
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 from flask import Flask, current_app, g, request
 
 from api import rates
+from api.access import known_as
 from jobs.errors import Forbidden, Unauthorized
 from jobs.keys import Key, Keys, Scope
 
@@ -47,6 +48,7 @@ def _admit() -> None:
     if scope is not None:
         keys: Keys = current_app.extensions["keys"]
         g.caller = keys.identify(_presented())
+        known_as(tenant=g.caller.tenant)
         rates.spend(g.caller.tenant)
         require(scope)
 

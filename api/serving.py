@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import tempfile
 from typing import Any
+
+from jobs.logs import formatter
 
 worker_class = "gthread"
 threads = 128  # a caller that waits or uploads slowly holds a thread and nothing else
@@ -11,6 +16,32 @@ graceful_timeout = 65  # above the longest wait that a caller may ask for
 keepalive = 75
 control_socket_disable = True  # nobody here speaks to it, and it writes to the home folder
 limit_request_field_size = 8190
+
+_COUNTS = "PROMETHEUS_MULTIPROC_DIR"
+
+
+def on_starting(server: Any) -> None:
+    """Have gunicorn log as we do, and each of its processes count requests in a folder of theirs.
+
+    prometheus_client looks for it as it is imported, which no process does before its fork. One
+    that the environment names may be that of the server before.
+    """
+    for handler in server.log.error_log.handlers:
+        handler.setFormatter(formatter())
+    server.counts = os.environ[_COUNTS] = tempfile.mkdtemp(prefix="llava-jobs-counts-")
+
+
+def child_exit(server: Any, worker: Any) -> None:
+    """Keep what a process that ended has counted."""
+    del server
+    from prometheus_client import multiprocess
+
+    multiprocess.mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]
+
+
+def on_exit(server: Any) -> None:
+    """Leave no counts behind."""
+    shutil.rmtree(server.counts, ignore_errors=True)
 
 
 def post_worker_init(worker: Any) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from flask import Blueprint, Response, current_app, jsonify, request
+from flask import Blueprint, Response, current_app, g, jsonify, request
 
+from api.access import known_as
 from api.auth import require, tenant
 from api.connections import Connections
 from api.follow_ups import answered, asked_on
@@ -34,6 +35,7 @@ from jobs.request import Conversation, ImagePart, Parameters, Turn
 from jobs.settings import Settings
 from jobs.signals import Signals
 from jobs.tenants import Tenants
+from jobs.tracing import Tracer, trace_id
 
 bp = Blueprint("v1", __name__, url_prefix="/v1")
 
@@ -58,6 +60,7 @@ class Services:
     receivers: Receivers
     signals: Signals
     operations: Operations
+    tracer: Tracer
 
 
 @bp.post("/jobs")
@@ -140,8 +143,11 @@ def services() -> Services:
 def accept(owner: str, body: CreateJob) -> tuple[Job, bool]:
     """Accept the job that a body asks for; True where a worker is to be called for it."""
     parts = services()
-    draft = _draft(owner, body)
-    job, replayed = parts.ledger.submit(draft, _soonest_ms(parts, draft))
+    with parts.tracer.span("accept", g.traceparent, tenant=owner) as context:
+        draft = replace(_draft(owner, body), trace=context)
+        known_as(job=draft.id, trace=trace_id(context))
+        job, replayed = parts.ledger.submit(draft, _soonest_ms(parts, draft))
+    known_as(job=job.id)
     return job, not replayed and job.deduplicated_from is None
 
 
@@ -150,6 +156,7 @@ def own(owner: str, job_id: str) -> Job:
     job = services().ledger.get(owner, job_id)
     if job is None:
         raise no_job()
+    known_as(job=job.id)
     return job
 
 

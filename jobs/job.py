@@ -82,6 +82,8 @@ class Draft:
     revision: str = ""
     """Revision of the model: another one may answer otherwise."""
     webhook: Webhook | None = None
+    trace: str | None = None
+    """W3C traceparent of what it is part of; no part of what it asks."""
     id: str = field(default_factory=lambda: new_id("job"))
 
     @property
@@ -155,6 +157,8 @@ class Job:
     """Whether its receiver has been told; None where there is nothing to tell, or not yet."""
     retried_as: str | None
     """The job that asks again what this one asked in vain."""
+    trace: str | None
+    """W3C traceparent under which it was accepted."""
     version: int
 
     @classmethod
@@ -197,6 +201,7 @@ class Job:
             previous=request.get("previous"),
             webhook_status=Told(record["webhook_status"]) if record.get("webhook_status") else None,
             retried_as=record.get("retried_as") or None,
+            trace=record.get("trace") or None,
             version=int(record["v"]),
         )
 

@@ -131,6 +131,7 @@ class Ledger:
             int(draft.supersede),
             draft.webhook.to_json() if draft.webhook else "",
             soonest_ms,
+            draft.trace or "",
             *dict.fromkeys(image.digest for image in draft.conversation.images),
             durable=True,
         )

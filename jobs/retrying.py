@@ -110,5 +110,6 @@ class Retrying:
             previous=failed.previous,
             cache=bool(fields.get("work")),
             revision=self._revision,
+            trace=failed.trace,
             webhook=Webhook.from_json(fields["webhook"]) if fields.get("webhook") else None,
         )

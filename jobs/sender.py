@@ -6,7 +6,7 @@ import json
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from ipaddress import ip_network
@@ -20,6 +20,7 @@ from jobs.errors import JobsError
 from jobs.outbound import Outbound
 from jobs.reach import Rules, Unreached
 from jobs.settings import Settings, listed
+from jobs.tracing import Tracer, trace_id, tracer
 from jobs.webhook_secrets import WebhookSecrets
 
 FIRST_WAIT_MS = 10_000
@@ -45,7 +46,8 @@ class Sender:
     """Sends what is due with ``slots`` threads; of several senders, each sends its share.
 
     ``to_one_host`` and ``of_one_tenant`` are as in Deliveries.claim. ``link`` is what comes before
-    a job's path in the body. ``clock`` returns seconds since the epoch, for signatures.
+    a job's path in the body. ``clock`` returns seconds since the epoch, for signatures. A receiver
+    is told of the trace that its job is part of.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class Sender:
         of_one_tenant: int = 32,
         link: str = "",
         clock: Callable[[], float] = time.time,
+        tracing: Tracer | None = None,
     ) -> None:
         self._deliveries = deliveries
         self._secrets = secrets
@@ -69,6 +72,7 @@ class Sender:
         self._lease_ms = round(outbound.rules.timeout_s * 2000) + 30_000
         self._link = link
         self._clock = clock
+        self._tracer = tracing or Tracer()
         self._stopping = False
         self._changed = threading.Event()
         self._lock = threading.Lock()
@@ -84,6 +88,7 @@ class Sender:
                         self._under_way += 1
                     pool.submit(self._in_slot, delivery)
                 self._changed.wait(_POLL_S)
+        self._tracer.close()
 
     def stop(self) -> None:
         """Have ``run`` return; safe in a signal handler, which must take no lock."""
@@ -104,21 +109,26 @@ class Sender:
 
         Raises StoreUnavailable; the delivery is then due again when its lease has run out.
         """
-        outcome: int | str
+        job = delivery.job
+        told: dict[str, str | int] = {"job": job.id, "tenant": job.tenant, "try": delivery.tries}
+        with self._tracer.span("webhook", job.trace, **told) as context:
+            outcome = self._sent(delivery, {"traceparent": context} if context else {})
+        verdict = _verdict(outcome)
+        if verdict is not Verdict.DELIVERED:
+            _log.info("webhook_not_delivered", **told, trace=trace_id(context), outcome=outcome)
+        self._deliveries.note(delivery, outcome, verdict, wait_ms(delivery.tries))
+        return verdict
+
+    def _sent(self, delivery: Delivery, trace: Mapping[str, str]) -> int | str:
         try:
-            outcome = self._outbound.send(
+            return self._outbound.send(
                 "POST",
                 delivery.webhook.url,
-                headers=self._headers(delivery),
+                headers={**self._headers(delivery), **trace},
                 content=self.body(delivery),
             ).status
         except Unreached as error:
-            outcome = error.code
-        verdict = _verdict(outcome)
-        if verdict is not Verdict.DELIVERED:
-            _log.info("webhook_not_delivered", job=delivery.job.id, outcome=outcome)
-        self._deliveries.note(delivery, outcome, verdict, wait_ms(delivery.tries))
-        return verdict
+            return error.code
 
     def body(self, delivery: Delivery) -> bytes:
         """Return what is told: which job ended and how, and where to read the rest."""
@@ -185,4 +195,5 @@ def sender(client: redis.Redis, settings: Settings) -> Sender:
         to_one_host=settings.webhook_slots_per_host,
         of_one_tenant=settings.webhook_slots_per_tenant,
         link=settings.public_url.rstrip("/"),
+        tracing=tracer(settings, "deliver"),
     )

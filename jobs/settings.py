@@ -253,6 +253,22 @@ class Settings(BaseSettings):
         description="hosts to which webhooks may go without TLS, by http; unset: none",
     )
 
+    access_log: bool = Field(
+        default=True, description="one line of log for each request to the API"
+    )
+    metrics_port: int | None = Field(
+        default=None,
+        ge=1,
+        le=65_535,
+        description="port on which a worker shows its metrics to Prometheus, each worker of `up` "
+        "on the next; unset: it shows none",
+    )
+    otlp_endpoint: str = Field(
+        default="",
+        description="OpenTelemetry collector that takes traces by OTLP over HTTP, such as "
+        "http://collector:4318; needs the extra `telemetry`; unset: none are sent",
+    )
+
     @field_validator("webhook_networks")
     @classmethod
     def _networks_are_networks(cls, value: str) -> str:

@@ -28,7 +28,7 @@ class WorkerSignals:
     """A live worker: of its ``slots``, ``slots_used`` have a job; ages in seconds.
 
     What a worker of an older version does not tell is None: bytes on its GPU that are used and that
-    there are, and the share of prompt tokens that its cache has had.
+    there are, the share of prompt tokens that its cache had, and tokens generated since its start.
     """
 
     name: str
@@ -39,6 +39,7 @@ class WorkerSignals:
     gpu_memory_bytes: int | None
     gpu_memory_limit_bytes: int | None
     prefix_hit_rate: float | None
+    generated_tokens: int | None
 
 
 @dataclass(frozen=True)
@@ -193,6 +194,7 @@ def _worker(told: Mapping[str, Any]) -> WorkerSignals:
         gpu_memory_bytes=facts.get("gpu_memory_bytes"),
         gpu_memory_limit_bytes=facts.get("gpu_memory_limit_bytes"),
         prefix_hit_rate=facts.get("prefix_hit_rate"),
+        generated_tokens=facts.get("generated_tokens"),
     )
 
 

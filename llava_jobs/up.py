@@ -155,10 +155,21 @@ class Up:
         commands |= {
             f"worker-{n}": [*celery, "-n", f"worker-{n}@%h"] for n in range(1, plan.workers + 1)
         }
+        own = {f"worker-{n}": self._metrics_port(n) for n in range(1, plan.workers + 1)}
         return [
-            Child(name, [sys.executable, "-m", *command], env, plan.data_dir / f"{name}.log")
+            Child(
+                name,
+                [sys.executable, "-m", *command],
+                {**env, **own.get(name, {})},
+                plan.data_dir / f"{name}.log",
+            )
             for name, command in commands.items()
         ]
+
+    def _metrics_port(self, worker: int) -> dict[str, str]:
+        """Return the variable that gives each worker, from 1 on, a port of its own."""
+        first = self._plan.settings.metrics_port
+        return {"LLAVA_JOBS_METRICS_PORT": str(first + worker - 1)} if first else {}
 
     def _ready(self) -> bool:
         try:

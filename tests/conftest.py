@@ -15,8 +15,9 @@ from jobs.errors import ConfigurationError
 from jobs.ledger import Ledger, Limits
 from jobs.store import connect
 from llava_jobs.embedded import EmbeddedStore
-from tests.installations import COMMAND, Installation
+from tests.installations import COMMAND, Installation, free_port
 from tests.ledgers import Clock
+from tests.spans import Collector
 from tests.stores import memory_folder
 
 NewLedger = Callable[..., Ledger]
@@ -124,8 +125,18 @@ new_processor().save_pretrained(sys.argv[1])
 
 
 @pytest.fixture(scope="session")
+def collector() -> Iterator[Collector]:
+    """Takes the traces of the installation."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OTEL_BSP_SCHEDULE_DELAY", "100")
+        running = Collector()
+        yield running
+        running.close()
+
+
+@pytest.fixture(scope="session")
 def installation(
-    tmp_path_factory: pytest.TempPathFactory, model_folder: Path
+    tmp_path_factory: pytest.TempPathFactory, model_folder: Path, collector: Collector
 ) -> Iterator[Installation]:
     """A whole installation with one worker, quick to notice what went wrong."""
     if not Path(COMMAND[0]).exists():
@@ -141,6 +152,8 @@ def installation(
         webhook_networks="127.0.0.0/8",
         webhook_http_hosts="127.0.0.1",
         tenant_connections="4",
+        metrics_port=str(free_port()),
+        otlp_endpoint=collector.endpoint,
     )
     try:
         running.ready()

@@ -177,6 +177,7 @@ class Installation(Running):
 
     def __init__(self, data_dir: Path, *options: str, **settings: str) -> None:
         self.data_dir = data_dir
+        self.settings = settings
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         place = ["--port", str(self.port), "--data-dir", str(data_dir)]

@@ -6,6 +6,7 @@ import os
 import secrets
 import socket
 import sys
+from contextlib import ExitStack
 from typing import Any, Protocol
 
 from celery import bootsteps
@@ -20,24 +21,19 @@ from jobs.pieces import Pieces
 from jobs.settings import Settings
 from jobs.store import connect, inspect
 from jobs.sweeper import sweeper
+from jobs.tracing import tracer
+from worker.account import Account
 from worker.engine import EngineError
 from worker.leases import Leases
+from worker.metrics import Counting, MetricsServer, WorkerMetrics, facts
 from worker.narrator import Narrator
 from worker.policy import load_guard
 from worker.tasks import Answering, Desk
 from worker.watchdog import Patience, Stepping, Watchdog
 
 
-class Serving(Answering, Stepping, Protocol):
+class Serving(Answering, Stepping, Counting, Protocol):
     """What a worker needs of an engine."""
-
-    @property
-    def running(self) -> int:
-        """Requests in the batch."""
-
-    @property
-    def waiting(self) -> int:
-        """Requests that wait to be taken into it."""
 
     def close(self) -> object:
         """Answer no more."""
@@ -82,6 +78,7 @@ class EngineStep(bootsteps.StartStopStep):
         self._sweeper.close()
         self._leases.close()
         self._engine.close()
+        self._told.close()
 
     def terminate(self, parent: Any) -> None:
         """Stop as on a drain: leases must not be left to expire."""
@@ -102,6 +99,13 @@ class EngineStep(bootsteps.StartStopStep):
         worker = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
         engine: Serving = parent.app.load_engine(settings)
         self._engine = engine
+        self._told = ExitStack()  # what is told of the worker beside the ledger
+        tracing = tracer(settings, "worker")
+        self._told.callback(tracing.close)
+        metrics = WorkerMetrics(engine)
+        if settings.metrics_port:
+            shown = MetricsServer(metrics.registry, settings.metrics_port)
+            self._told.callback(shown.close)
         self._leases = Leases(
             *(ledger, model, worker, settings.renew_ms, lambda: facts(engine)),
             on_drain=lambda drained: self._desk.rest(drained),
@@ -111,6 +115,7 @@ class EngineStep(bootsteps.StartStopStep):
             *(ledger, ImageStore(client), engine, self._leases, self._narrator),
             *(model, worker, _give_up),
             guard=guard,
+            account=Account(worker, tracing, metrics.answered),
         )
         self._changes = Changes(client, self._heard)
         hints = Hints(parent.app, client)
@@ -125,17 +130,6 @@ class EngineStep(bootsteps.StartStopStep):
         self._changes.start()
         self._sweeper.start()
         self._watchdog.start()
-
-
-def facts(engine: Serving) -> dict[str, Any]:
-    """Return what a worker tells about itself with each renewal."""
-    return {
-        "host": socket.gethostname(),
-        "pid": os.getpid(),
-        "slots": engine.slots,
-        "running": engine.running,
-        "waiting": engine.waiting,
-    }
 
 
 def _give_up() -> None:

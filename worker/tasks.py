@@ -17,6 +17,7 @@ from jobs.image_store import ImageStore
 from jobs.job import Claim, Job, Outcome, Reason, Status
 from jobs.ledger import Ledger
 from jobs.request import ImagePart
+from worker.account import Account
 from worker.engine import (
     EngineClosed,
     EngineError,
@@ -61,7 +62,8 @@ class Desk:
     """Claims a job for each hint, has it answered and ends it in the ledger.
 
     ``narrator`` tells what jobs say meanwhile; ``give_up`` is called when the engine is broken and
-    this process should be replaced. ``guard`` refuses what the content policy does not want.
+    this process should be replaced. ``guard`` refuses what the content policy does not want;
+    ``account`` tells of what is done.
     """
 
     def __init__(
@@ -76,6 +78,7 @@ class Desk:
         give_up: Callable[[], object],
         *,
         guard: Guard | None = None,
+        account: Account | None = None,
     ) -> None:
         self._ledger = ledger
         self._images = images
@@ -86,6 +89,7 @@ class Desk:
         self._worker = worker
         self._give_up = give_up
         self._guard = guard
+        self._account = account or Account(worker)
         self._draining = threading.Event()
         self._may_claim = threading.Event()
         self._may_claim.set()
@@ -140,22 +144,22 @@ class Desk:
             return
         self._leases.hold(claim)
         self._narrator.attend(claim)
-        log = _log.bind(job=claim.job.id, attempt=len(claim.job.attempts), worker=self._worker)
-        try:
-            self._settle(claim, log)
-        except BaseException as error:
-            log.error("job_not_settled", error=type(error).__name__, exc_info=True)
-            failure = as_data("internal_error", "the worker failed on this job")
-            self._patiently(lambda: self._ledger.retry(claim, backoff_ms(claim.job), failure))
-        finally:
-            self._narrator.leave(claim)
-            self._leases.drop(claim)
+        with self._account.attempt(claim.job):
+            try:
+                self._settle(claim)
+            except BaseException as error:  # noqa: BLE001 - says answer_next
+                _log.error("job_not_settled", error=type(error).__name__, exc_info=True)
+                failure = as_data("internal_error", "the worker failed on this job")
+                self._patiently(lambda: self._ledger.retry(claim, backoff_ms(claim.job), failure))
+            finally:
+                self._narrator.leave(claim)
+                self._leases.drop(claim)
 
-    def _settle(self, claim: Claim, log: structlog.typing.FilteringBoundLogger) -> None:
+    def _settle(self, claim: Claim) -> None:
         try:
             outcome = self._answer(claim)
         except EngineFailed as error:
-            log.error("engine_failed", code=error.code)
+            _log.error("engine_failed", code=error.code)
             # A job that was in the batch may be what broke it, and comes to run alone; one that
             # found the engine closed is as it was.
             was_in_it = not isinstance(error, EngineClosed)
@@ -169,23 +173,23 @@ class Desk:
             return
         except StoreUnavailable as error:
             # Its pictures could not be read now: that is no fault of the job's.
-            log.warning("job_handed_back", code=error.code)
+            _log.warning("job_handed_back", code=error.code)
             self._patiently(lambda: self._ledger.hand_back(claim))
             return
         except (InvalidRequest, JobsError) as error:
             outcome = Outcome(Status.FAILED, Reason.ERROR, error=as_data(error.code, error.message))
         except (EngineError, PolicyFailed) as error:
             failure = as_data(error.code, error.message)
-            log.warning("job_retried", code=error.code)
+            _log.warning("job_retried", code=error.code)
             self._patiently(lambda: self._ledger.retry(claim, backoff_ms(claim.job), failure))
             return
         if outcome is None:
             self._patiently(lambda: self._ledger.hand_back(claim))
-            log.info("job_handed_back")
-        elif self._patiently(lambda: self._ledger.finish(claim, outcome)):
-            log.info("job_finished", status=outcome.status, reason=outcome.reason)
+            _log.info("job_handed_back")
+        elif self._finished(claim, outcome):
+            _log.info("job_finished", status=outcome.status, reason=outcome.reason)
         else:
-            log.warning("claim_lost")
+            _log.warning("claim_lost")
 
     def _answer(self, claim: Claim) -> Outcome | None:
         """Return how the job ended; None where it goes back unanswered."""
@@ -198,6 +202,7 @@ class Desk:
         if not (guard and guard.judges_answers):
             self._narrator.hear(claim, handle.listen)
         result = handle.future.result()
+        self._account.answer(result)
         stopped = self._leases.why_stopped(claim)
         if result.finish_reason == "canceled" and stopped is not Stop.UNWANTED:
             return None
@@ -205,6 +210,10 @@ class Desk:
         if guard and outcome.answer and (refusal := guard.after(request, result.text)):
             return to_refused(refusal, outcome)
         return outcome
+
+    def _finished(self, claim: Claim, outcome: Outcome) -> bool:
+        with self._account.finish():
+            return self._patiently(lambda: self._ledger.finish(claim, outcome))
 
     def _patiently(self, change: Callable[[], bool]) -> bool:
         """Make a change in the ledger, waiting for a store that is away for a while.

@@ -84,6 +84,7 @@ def _page(status: int = 200, *, made: str | None = None, error: str | None = Non
     return page(
         "operations_keys.html",
         status,
+        here=None if request.method == "GET" else url_for("pages.keys.show"),
         keys=_newest_first(found)[:MOST_SHOWN],
         count=len(found),
         most=MOST_SHOWN,

@@ -11,11 +11,12 @@ from api.console.visitors import visitor
 from jobs.keys import Scope
 
 
-def page(template: str, status: int = 200, **values: Any) -> Response:
+def page(template: str, status: int = 200, *, here: str | None = None, **values: Any) -> Response:
     """Return a page, or a part of one, with what all templates may use.
 
     ``t`` is the visitor's language, ``csrf`` the token of its forms, ``key`` the key that it
-    signed in with, ``theme`` what it chose, ``here`` the path that it is at.
+    signed in with, ``theme`` what it chose, ``here`` the path that it is at,
+    which is to be told where a form is answered with a page.
     """
     session = visitor().session
     language = languages.chosen()
@@ -27,7 +28,7 @@ def page(template: str, status: int = 200, **values: Any) -> Response:
         csrf=forgery.token(),
         key=session.key if session else None,
         is_admin=session is not None and Scope.ADMIN in session.key.scopes,
-        here=request.full_path.removesuffix("?") if request.method == "GET" else "/",
+        here=here or (request.full_path.removesuffix("?") if request.method == "GET" else "/"),
         is_part=is_part(),
         **values,
     )

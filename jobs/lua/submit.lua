@@ -1,7 +1,8 @@
 -- Accepts a job, or says why not.
 -- ARGV: now, id, tenant, model, class, group, request, due in ms, has deadline, retention ms, version,
 --       idempotency key, fingerprint, tenant limit, total limit, digest of the work or '', repeatable,
---       supersede, webhook as JSON or '', ms in which it would end by forecast, image digests ...
+--       supersede, webhook as JSON or '', ms in which it would end by forecast,
+--       traceparent or '', image digests ...
 -- Returns {'accepted', record} | {'replayed', record} | {'mismatch'} | {'paused'} | {'tenant_full', limit} | {'full'} | {'too_late', ms} |
 --         {'image_missing', digest}
 
@@ -53,7 +54,7 @@ end
 local due = now + ARGV[8]
 -- Pictures outlive every job that shows them.
 local pictures = {}
-for i = 21, #ARGV do
+for i = 22, #ARGV do
   pictures[#pictures + 1] = ARGV[i]
   local image = key('image', tenant, ARGV[i])
   local left = redis.call('PTTL', image)
@@ -70,7 +71,7 @@ local job = {
   status = 'queued', request = ARGV[7], created = whole(now), due = whole(due), deadline = ARGV[9],
   retention = whole(retention), seq = redis.call('INCR', key('seq')), tries = 0, crashes = 0,
   work = ARGV[16], repeatable = ARGV[17], idempotency = ARGV[12], pictures = table.concat(pictures, ' '),
-  webhook = ARGV[19],
+  webhook = ARGV[19], trace = ARGV[21],
 }
 if job.group ~= '' and ARGV[18] == '1' then
   -- The newest of a group's jobs, as a script must not hold up the store.

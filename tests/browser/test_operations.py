@@ -17,6 +17,7 @@ from jobs.tenants import TenantLimits, Tenants
 from tests.browser.axe import flawless
 from tests.browser.browsers import PHONE, sign_in, visit
 from tests.browser.busy import FAILURES, Busy, busy
+from tests.eventually import eventually
 from tests.ledgers import MODEL, draft, submitted
 
 WORKER = "gpu-1-4711-a1b2c3"
@@ -78,10 +79,11 @@ def page(request: pytest.FixtureRequest, opened: Open) -> Page:
     return opened(java_script_enabled=request.param)
 
 
-def look_again(page: Page) -> None:
-    """Have the page be brought up to date, as its clock would in a few seconds."""
+def in_time(page: Page) -> Page:
+    """The page, brought up to date as its clock would in a few seconds."""
     with page.expect_response("**/console"):
         page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    return page
 
 
 def notice(page: Page) -> Any:
@@ -145,9 +147,8 @@ def test_the_page_keeps_itself_up_to_date_and_what_was_opened_stays_open(
     page.locator("#tenant").fill("glob")
     before = int(tile(page, "queued"))
     job_id = submitted(day.ledger, "globex")
-    page.wait_for_timeout(1_100)  # a reading is kept for a second
-    look_again(page)
-    expect(page.locator("#tile-queued dd").first).to_have_text(str(before + 1))
+    # A reading is kept for a second.
+    eventually(lambda: tile(in_time(page), "queued") == str(before + 1), "it is told")
     expect(page.locator("#hour-table table")).to_be_visible()
     expect(page.locator(f"#worker-{WORKER} [value=finish]")).to_be_visible()
     expect(page.locator("#tenant")).to_have_value("glob")
@@ -181,8 +182,9 @@ def test_names_from_elsewhere_are_inert(day: Busy, opened: Open) -> None:
     name = "<img src=x onerror=alert(1)>\"'"
     day.ledger.renew(name, MODEL, {"host": name, "slots": 1}, {})
     page = opened()
+    # A reading is kept for a second.
+    eventually(lambda: in_time(page).get_by_text(name, exact=True).count(), "it is told")
     expect(page.get_by_text(name, exact=True)).to_be_visible()
-    look_again(page)
     assert page.locator("main img").count() == 0
     day.ledger.leave(name, MODEL)
 
@@ -277,6 +279,7 @@ def test_a_key_is_made_shown_once_rotated_and_revoked(day: Busy, keys_page: Page
     page.locator("#life").select_option("90")
     page.get_by_role("button", name="Make key").click()
     secret = page.locator("#made").inner_text()
+    expect(page.locator("nav [aria-current]")).to_have_text(["Operations", "Keys and tenants"])
     made = keys.identify(secret)
     assert made.tenant == "hooli"
     assert made.scopes == {Scope.READ}

@@ -17,6 +17,7 @@ from celery.signals import task_postrun
 from jobs.settings import Settings
 from tests.faults.script import ACTED, Act, Script, answer_to
 from worker.app import create_app
+from worker.engine.counts import Counts
 from worker.engine.errors import EngineClosed, EngineFailed, OutOfMemory
 from worker.engine.requests import FinishReason, Request, Result, Timing
 
@@ -80,6 +81,15 @@ class ScriptedEngine:
         """Seconds that the current step has taken."""
         since = self._hung_since
         return 0.0 if since is None else time.monotonic() - since
+
+    @property
+    def counts(self) -> Counts:
+        """It reads and generates nothing."""
+        return Counts()
+
+    @property
+    def memory(self) -> None:
+        """It has no GPU."""
 
     def submit(self, request: Request) -> ScriptedHandle:
         """Start to answer, in the thread of the task."""

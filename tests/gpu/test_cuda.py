@@ -92,3 +92,9 @@ def test_a_drawn_answer_beside_greedy_ones_repeats(engines: tuple[Engine, Checkp
     others = [engine.submit(ask(paint(60, 60, i), "?")) for i in range(3)]
     assert engine.submit(drawn).result().token_ids == first
     assert all(len(other.result().token_ids) == 8 for other in others)
+
+
+def test_an_engine_says_how_much_of_the_gpu_it_has(engines: tuple[Engine, Checkpoint]) -> None:
+    memory = engines[0].memory
+    assert memory is not None
+    assert 0 < memory.used < memory.total

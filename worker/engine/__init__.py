@@ -20,12 +20,14 @@ from worker.engine.requests import Picture, Request, Result, Timing, Turn
 
 if TYPE_CHECKING:
     from worker.engine.answers import Answer
+    from worker.engine.counts import Counts, Memory
     from worker.engine.engine import Engine
     from worker.engine.limits import Limits
     from worker.engine.spread import SpreadEngine
 
 __all__ = [
     "Answer",
+    "Counts",
     "Engine",
     "EngineClosed",
     "EngineError",
@@ -33,6 +35,7 @@ __all__ = [
     "ImageUnreadable",
     "InvalidRequest",
     "Limits",
+    "Memory",
     "ModelError",
     "OutOfMemory",
     "Picture",
@@ -48,8 +51,10 @@ __all__ = [
 
 _WITH_TORCH = {
     "Answer": "answers",
+    "Counts": "counts",
     "Engine": "engine",
     "Limits": "limits",
+    "Memory": "counts",
     "SpreadEngine": "spread",
 }
 

@@ -6,15 +6,14 @@ queue, delivers through another thread, and loses the requests that it cancels.
 """
 
 import logging
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import Any
 
 import torch
 from transformers import ContinuousBatchingConfig, GenerationConfig
 from transformers.generation.continuous_batching import (
-    PagedAttentionCache,
     RequestState,
     RequestStatus,
 )
@@ -29,54 +28,16 @@ from transformers.generation.continuous_batching.initialization import (
     update_cb_config_after_cache_creation,
 )
 
+from worker.engine.counts import Counts
 from worker.engine.errors import ModelError
 from worker.engine.limits import Resolved
+from worker.engine.prefix_cache import PrefixCache
 from worker.engine.sampling import Sampler, Sampling
 from worker.engine.scheduling import PhaseScheduler
 
 log = logging.getLogger(__name__)
 
 CALM_STEPS = 256
-
-
-class PrefixCache(PagedAttentionCache):
-    """The paged cache, remembering what each request found and forgetting the oldest first."""
-
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.found: dict[str, int] = {}
-
-    def search_prefix_match(self, request_id: str, prompt_ids: list[int]) -> int:
-        """The number of a prompt's tokens whose keys and values are cached."""
-        tokens: int = super().search_prefix_match(request_id, prompt_ids)
-        self.found[request_id] = tokens
-        return tokens
-
-    def matched_pages(self, prompt_ids: Sequence[int]) -> list[int]:
-        """The pages that hold the longest cached beginning of a prompt."""
-        allocator = next(iter(self.cache_allocators.values()))
-        pages: list[int] = allocator.match_prefix_blocks(prompt_ids)
-        return pages
-
-    @property
-    def free_pages(self) -> int:
-        """Pages that hold nothing, neither a request's tokens nor a remembered prefix."""
-        allocator = next(iter(self.cache_allocators.values()))
-        unused: int = self.pool.num_free_sectors * allocator.blocks_per_sector
-        return unused + int(self.pool.count_free_blocks(allocator.index))
-
-    def forget(self, pages: int) -> None:
-        """Drop the remembered prefixes that have been unused longest, until `pages` are freed.
-
-        The stock cache drops all of them at once.
-        """
-        allocator = next(iter(self.cache_allocators.values()))
-        ledger = allocator.ledger
-        oldest = list(islice(ledger.cached_blocks, max(pages, 0)))
-        for page in oldest:
-            del ledger.cached_blocks[page]
-            del ledger.hash_to_block[ledger.block_to_hash.pop(page)]
-        self.pool.free_blocks(allocator.index, oldest)
 
 
 @dataclass(eq=False)
@@ -114,12 +75,18 @@ class Running:
         """The prompt tokens that were found in the cache."""
         return self.cache.found.get(self.id, 0)
 
+    @property
+    def counts(self) -> Counts:
+        """Its tokens; those of its prompt once that is read."""
+        prompt = len(self.state.initial_tokens) if self.id in self.cache.found else 0
+        return Counts(prompt, self.cached_tokens, len(self.tokens))
+
 
 class Batch:
     """Holds running requests and advances all of them by one step at a time.
 
     Every running request has its worst case (prompt plus longest answer) reserved, so the stock
-    scheduler never has to preempt one. Not thread-safe: one thread owns it.
+    scheduler never has to preempt one. One thread owns it; any may read its `counts`.
     """
 
     def __init__(self, model: Any, limits: Resolved, *, graphs: bool) -> None:
@@ -130,6 +97,8 @@ class Batch:
         self._calm = 0
         self._page = limits.page_tokens
         self._running: dict[str, Running] = {}
+        self._ended = Counts()
+        self._counting = threading.Lock()
         self._reserved = 0
         self._sampler = Sampler()
         self._processor = _stock_processor(model, limits, self._sampler, graphs)
@@ -142,6 +111,12 @@ class Batch:
 
     def __len__(self) -> int:
         return len(self._running)
+
+    @property
+    def counts(self) -> Counts:
+        """The tokens of all requests so far; counted when asked for, which slows no step."""
+        with self._counting:
+            return sum((running.counts for running in self._running.values()), self._ended)
 
     @property
     def capacity_tokens(self) -> int:
@@ -184,7 +159,8 @@ class Batch:
             logit_processor_kwargs={"sampling": draw},
         )
         running = Running(state, self.pages(len(ids) + max_new_tokens), eos, self._cache)
-        self._running[id_] = running
+        with self._counting:
+            self._running[id_] = running
         self._reserved += running.pages
         self._processor.scheduler.add_waiting_request(state)
         self._make_room()
@@ -192,10 +168,13 @@ class Batch:
 
     def remove(self, running: Running) -> None:
         """Take a request out, finished or not; its complete pages stay findable."""
-        if self._running.pop(running.id, None) is None:
+        if running.id not in self._running:
             return
+        with self._counting:
+            self._ended += running.counts
+            del self._running[running.id]
+            self._cache.found.pop(running.id, None)
         self._reserved -= running.pages
-        self._cache.found.pop(running.id, None)
         scheduler = self._processor.scheduler
         scheduler.set_request_cancellation(running.id)
         scheduler.clear_cancelled_requests()

@@ -15,6 +15,7 @@ from worker.engine import attention, linears, models
 from worker.engine.admission import Admission
 from worker.engine.answers import Answer
 from worker.engine.batching import Batch
+from worker.engine.counts import Counts, Memory
 from worker.engine.detokenizing import TextStream
 from worker.engine.embedding import PictureEmbedding
 from worker.engine.errors import EngineClosed, EngineFailed
@@ -53,6 +54,7 @@ class Engine:
         attention.use(model, kernels)
         # Decoding shares no state with the prompts' tokenizer, which other threads use meanwhile.
         self._tokenizer = deepcopy(loaded.processor.tokenizer)
+        self._device = model.device
         self._batch = Batch(model, resolved, graphs=kernels.capturable)
         words = embedding.vocabulary
         self._intake = Intake(
@@ -115,6 +117,16 @@ class Engine:
         """Seconds that the current step has taken; 0 while there is nothing to do."""
         began = self._turn_began
         return 0.0 if began is None else time.monotonic() - began
+
+    @property
+    def counts(self) -> Counts:
+        """The tokens that it has read and generated."""
+        return self._batch.counts
+
+    @property
+    def memory(self) -> Memory | None:
+        """What it has of its GPU; None on a CPU."""
+        return Memory.of(self._device)
 
     def submit(self, request: Request, on_text: Callable[[str], None] | None = None) -> Answer:
         """Check and prepare a request, and queue it for the batch.

@@ -18,6 +18,7 @@ from transformers import GenerationConfig, LogitsProcessor, StoppingCriteria
 
 from worker.engine import images, models
 from worker.engine.answers import Answer, Work
+from worker.engine.counts import Counts, Memory
 from worker.engine.detokenizing import TextStream
 from worker.engine.errors import EngineClosed, EngineError, EngineFailed, OutOfMemory
 from worker.engine.intake import Intake
@@ -60,6 +61,7 @@ class SpreadEngine:
             picture_tokens=loaded.context,
         )
         self.failed: EngineFailed | None = None
+        self.counts = Counts()
         self._closing = False
         self._step_began: float | None = None
         self._wake = threading.Condition()
@@ -102,6 +104,11 @@ class SpreadEngine:
         """Seconds since the last token, or since the request began; 0 while nothing is to do."""
         began = self._step_began
         return 0.0 if began is None else time.monotonic() - began
+
+    @property
+    def memory(self) -> Memory | None:
+        """What it has of all GPUs; None where there is none."""
+        return Memory.of(*range(torch.cuda.device_count()))
 
     def submit(self, request: Request, on_text: Callable[[str], None] | None = None) -> Answer:
         """Check and prepare a request, and queue it; as `Engine.submit`."""
@@ -172,6 +179,7 @@ class SpreadEngine:
         assert answer is not None  # noqa: S101 - by _next
         work = answer.work
         work.admitted = work.started = self._step_began = time.monotonic()
+        self.counts += Counts(prompt=work.prompt_tokens)
         listener = _Listener(answer, self._after_token)
         try:
             self._generate(work, listener)
@@ -212,6 +220,7 @@ class SpreadEngine:
     def _after_token(self, answer: Answer) -> FinishReason | Exception | None:
         """Give out what a new token brought; returns how the answer ends, if it does."""
         self._step_began = time.monotonic()
+        self.counts += Counts(generated=1)
         self._settle_queue()
         request, tokens = answer.work.request, answer.work.tokens
         if self._closing:

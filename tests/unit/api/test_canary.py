@@ -1,11 +1,19 @@
 """What callers say stays out of the logs, also where something breaks."""
 
+import json
+import re
 import subprocess
 import sys
 from typing import Any
 
 from llava_jobs.embedded import EmbeddedStore
 
+FIELDS = {
+    *("event", "level", "timestamp", "job", "attempt", "worker", "tenant", "trace"),
+    *("method", "route", "status", "ms", "error", "where", "code", "try", "outcome"),
+    *("model", "leases_expired", "ended", "reason"),
+}
+"""What a line may say; none of it comes from a request's body, path or query."""
 PROGRAM = """
 import base64, sys
 from pydantic import SecretStr
@@ -42,8 +50,16 @@ caller("GET", "/v1/jobs/canary-id?canary-query=1", headers={"Authorization": "Be
 def broken(job, position):
     raise RuntimeError(job.conversation.question + "canary-exception")
 
+TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 views.represent = broken
 assert caller.create(question="canary-question").status_code == 500
+caller("CANARY", "/canary?canary=1", headers={"traceparent": "canary", "User-Agent": "canary"})
+caller("GET", "/v1/models", headers={"traceparent": TRACE})
+caller("GET", "/healthz")
+metrics = caller("GET", "/metrics").text
+assert "llava_jobs_ended_jobs_total" in metrics
+assert "canary" not in metrics.lower()
+assert caller.key.split("_")[2] not in metrics
 print("over", caller.key.split("_")[2], file=sys.stdout)
 client.close()
 app.extensions["running"].close()
@@ -58,6 +74,34 @@ def test_no_question_answer_picture_or_key_is_logged(store: EmbeddedStore, clien
     over, secret = ran.stdout.split()
     assert over == "over"
     assert "request_failed" in ran.stderr, "the failure itself is logged"
-    assert "canary" not in ran.stderr
+    assert "canary" not in ran.stderr.lower()
     assert secret not in ran.stderr
     assert store.url.split(":")[2].split("@")[0] not in ran.stderr
+    lines = [json.loads(line) for line in ran.stderr.splitlines()]
+    assert {name for line in lines for name in line} <= FIELDS
+    requests = [line for line in lines if line["event"] == "request"]
+    assert all(line["ms"] >= 0 for line in requests)
+    assert all(line.get("tenant") in ("acme", None) for line in requests)
+    first, *_, last = requests
+    assert (first["method"], first["route"], first["status"]) == ("POST", "/v1/jobs", 202)
+    assert re.fullmatch("job_[0-9a-f]{32}", first["job"])
+    assert (last["route"], last["trace"]) == ("/v1/models", "4bf92f3577b34da6a3ce929d0e0e4736")
+    unknown = requests[-2]
+    assert (unknown["method"], unknown["route"], unknown["status"]) == ("OTHER", "none", 404)
+    assert not {"job", "tenant", "trace"} & set(unknown), "nothing of the request before"
+    [failed] = [line for line in lines if line["event"] == "request_failed"]
+    assert {"job", "tenant", "where"} <= set(failed)
+
+
+def test_a_request_is_not_logged_where_that_is_not_wanted(store: EmbeddedStore) -> None:
+    program = (
+        "import sys; from pydantic import SecretStr; from api import create_app\n"
+        "from jobs.settings import Settings\n"
+        "app = create_app(Settings(redis_url=SecretStr(sys.stdin.read()), access_log=False))\n"
+        "assert app.test_client().get('/v1/models').status_code == 401\n"
+        "app.extensions['running'].close()\n"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", program], input=store.url, capture_output=True, text=True, timeout=60
+    )
+    assert (ran.returncode, ran.stderr) == (0, "")

@@ -57,7 +57,7 @@ class Operation:
         return self.name
 
 
-NO_STATE = {"shared", "list", "spend", "say", "listen"}
+NO_STATE = {"shared", "list", "spend", "say", "listen", "count", "signals"}
 """Scripts that change nothing of which anybody was promised that it stays."""
 
 

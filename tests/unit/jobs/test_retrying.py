@@ -67,13 +67,14 @@ def test_the_new_job_asks_what_the_old_one_asked_in_every_respect(
         group="ticket-1",
         metadata={"ticket": 1},
         webhook=webhook(),
+        trace="00-" + "1" * 32 + "-" + "2" * 16 + "-01",
     )
     old = failed(ledger, asked)
     new, needs_worker = retrying.retry("acme", old.id) or pytest.fail("it is there")
     assert needs_worker
     assert new.id != old.id
     assert new.status is Status.QUEUED
-    for name in ("conversation", "parameters", "priority", "model", "group", "tenant"):
+    for name in ("conversation", "parameters", "priority", "model", "group", "tenant", "trace"):
         assert getattr(new, name) == getattr(old, name)
     assert new.due_at - new.created_at == 60_000
     assert new.metadata == {"ticket": 1, "retry_of": old.id}

@@ -11,6 +11,7 @@ from jobs.deliveries import Deliveries
 from jobs.job import RECORD_VERSION, Draft, Outcome, Status
 from jobs.ledger import Ledger, Limits
 from jobs.request import Parameters
+from jobs.signals import Signals
 from tests.ledgers import (
     ANSWER,
     FAILURE,
@@ -238,3 +239,30 @@ def test_what_a_program_of_before_forgets_is_not_told(client: Any, both: Mixed) 
     assert Deliveries(client, both.clock).claim(9, 1000) == []
     assert not client.keys("lj:deliveries:*")
     assert not client.exists("lj:receivers")
+
+
+def test_a_job_with_a_trace_is_run_by_a_worker_of_before(client: Any, both: Mixed) -> None:
+    trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    job, _ = both.now.submit(draft(trace=trace))
+    claim: Any = both.before.claim(MODEL, "w1")
+    answer = before_job.Outcome(before_job.Status.SUCCEEDED, answer={"text": "E42"})
+    both.before.finish(claim, answer)
+    ended = both.now.get("acme", job.id)
+    assert ended is not None
+    assert (ended.status, ended.trace) == ("succeeded", trace)
+
+
+def test_what_a_worker_of_before_ends_is_not_counted_and_nothing_else_is_wrong(
+    client: Any, both: Mixed
+) -> None:
+    signals = Signals(client, LEASE, clock=both.clock, kept_s=0)
+    both.now.submit(draft())
+    both.before.renew("w1", MODEL, {"slots": 1}, {})
+    claim: Any = both.before.claim(MODEL, "w1")
+    model = signals.read().models[MODEL]
+    assert (model.running, model.slots, model.last_claim_age_s) == (1, 1, None)
+    both.before.finish(
+        claim, before_job.Outcome(before_job.Status.SUCCEEDED, answer={"text": "E42"})
+    )
+    reading = signals.read()
+    assert (reading.ended, reading.running, reading.models[MODEL].running) == ({}, 0, 0)

@@ -165,7 +165,8 @@ def test_webhooks_are_counted_by_what_became_of_them(
 def test_the_store_says_how_full_it_is_and_whether_it_writes(client: Any, signals: Signals) -> None:
     store = signals.read().store
     assert (store.name, store.durable) == ("Valkey", True)
-    assert 0 < store.memory_bytes < store.memory_limit_bytes
+    assert store.memory_bytes > 0
+    assert store.memory_limit_bytes == int(client.config_get("maxmemory")["maxmemory"])
 
 
 def test_a_reading_is_kept_for_a_moment(client: Any, ledger: Ledger) -> None:

@@ -33,3 +33,15 @@ def test_a_signal_stops_it_at_any_moment(
         teller.start()
         told[-1].watch()
         teller.join()
+
+
+@pytest.mark.parametrize(
+    ("first", "ports"), [(9464, {"worker-1": "9464", "worker-2": "9465"}), (None, {})]
+)
+def test_each_worker_shows_its_metrics_on_a_port_of_its_own(
+    tmp_path: Path, first: int | None, ports: dict[str, str]
+) -> None:
+    name = "LLAVA_JOBS_METRICS_PORT"
+    up = Up(Plan("127.0.0.1", 1, tmp_path, 2, Settings(metrics_port=first)), print)
+    children = up._plan_children("redis://127.0.0.1")
+    assert {child.name: child._env[name] for child in children if name in child._env} == ports

@@ -9,7 +9,7 @@ from jobs.settings import Settings
 from worker.engine import Engine, ModelError, SpreadEngine
 from worker.hardware import slots
 from worker.loading import load_engine
-from worker.step import facts
+from worker.metrics import facts
 
 
 @pytest.fixture

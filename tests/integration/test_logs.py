@@ -1,0 +1,39 @@
+"""What happened to a job is found by its id, in the API's log and in the worker's."""
+
+import json
+import secrets
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from tests.eventually import eventually
+from tests.installations import Installation, ended, submit
+
+
+def lines_about(job_id: str, log: Path) -> dict[str, dict[str, Any]]:
+    """The lines that name a job, by what they tell."""
+    told = [line for line in log.read_text(errors="replace").splitlines() if job_id in line]
+    return {line["event"]: line for line in map(json.loads, told)}
+
+
+def test_both_sides_say_whose_job_it_is_and_which_trace(
+    installation: Installation, http: httpx.Client, picture: bytes
+) -> None:
+    trace = secrets.token_hex(16)
+    http.headers["traceparent"] = f"00-{trace}-00f067aa0ba902b7-00"
+    job_id = submit(http, picture, max_new_tokens="4")["id"]
+    ended(http, job_id)
+
+    api, worker = (installation.data_dir / name for name in ("api.log", "worker-1.log"))
+    eventually(lambda: "job_finished" in lines_about(job_id, worker), "its end is logged")
+    asked, finished = (
+        lines_about(job_id, api)["request"],
+        lines_about(job_id, worker)["job_finished"],
+    )
+    of_the_job = {"job": job_id, "tenant": "default", "trace": trace}
+    assert of_the_job.items() <= asked.items()
+    assert of_the_job.items() <= finished.items()
+    assert finished["attempt"] == 1
+    assert finished["worker"]
+    assert (finished["status"], finished["level"]) == ("succeeded", "info")
