@@ -47,7 +47,7 @@ class Sender:
 
     ``to_one_host`` and ``of_one_tenant`` are as in Deliveries.claim. ``link`` is what comes before
     a job's path in the body. ``clock`` returns seconds since the epoch, for signatures. A receiver
-    is told of the trace that its job is part of.
+    is told of the trace that its job is part of. ``beat`` is called at each look at what is due.
     """
 
     def __init__(
@@ -61,6 +61,7 @@ class Sender:
         of_one_tenant: int = 32,
         link: str = "",
         clock: Callable[[], float] = time.time,
+        beat: Callable[[], object] = lambda: None,
         tracing: Tracer | None = None,
     ) -> None:
         self._deliveries = deliveries
@@ -72,6 +73,7 @@ class Sender:
         self._lease_ms = round(outbound.rules.timeout_s * 2000) + 30_000
         self._link = link
         self._clock = clock
+        self._beat = beat
         self._tracer = tracing or Tracer()
         self._stopping = False
         self._changed = threading.Event()
@@ -82,6 +84,7 @@ class Sender:
         """Send until ``stop``; then let what is under way come to its end."""
         with ThreadPoolExecutor(self._slots, "sender") as pool:
             while not self._stopping:
+                self._beat()
                 self._changed.clear()
                 for delivery in self.due():
                     with self._lock:
@@ -185,8 +188,10 @@ def webhook_rules(settings: Settings) -> Rules:
     )
 
 
-def sender(client: redis.Redis, settings: Settings) -> Sender:
-    """Return a sender as the settings want it."""
+def sender(
+    client: redis.Redis, settings: Settings, beat: Callable[[], object] = lambda: None
+) -> Sender:
+    """Return a sender as the settings want it; ``beat`` is as in Sender."""
     return Sender(
         Deliveries(client),
         WebhookSecrets(client),
@@ -195,5 +200,6 @@ def sender(client: redis.Redis, settings: Settings) -> Sender:
         to_one_host=settings.webhook_slots_per_host,
         of_one_tenant=settings.webhook_slots_per_tenant,
         link=settings.public_url.rstrip("/"),
+        beat=beat,
         tracing=tracer(settings, "deliver"),
     )

@@ -116,6 +116,11 @@ class Settings(BaseSettings):
         description="a worker that claims nothing for so long while jobs and hints wait and slots "
         "are free ends, and is to be restarted",
     )
+    pulse_file: Path | None = Field(
+        default=None,
+        description="file that a worker or a sender of webhooks touches while it is well, for "
+        "`python -m jobs.pulse` to look at; each needs one of its own; unset: none",
+    )
 
     lease_ms: int = Field(
         default=30_000, ge=500, description="a job whose worker is silent for so long is requeued"

@@ -10,6 +10,7 @@ import click
 from jobs.deliveries import Deliveries
 from jobs.errors import NotFound
 from jobs.logs import configure_logs
+from jobs.pulse import Pulse
 from jobs.store import connect
 from jobs.webhook_secrets import WebhookSecrets
 from llava_jobs.stores import data_dir_option, opened_store, read_settings
@@ -33,10 +34,12 @@ def deliver() -> None:
     configure_logs()
     settings = read_settings(None)
     client = connect(settings.required_redis_url)
-    sending = sender(client, settings)
+    pulse = Pulse(settings.pulse_file)
+    sending = sender(client, settings, pulse.beat)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: sending.stop())
     sending.run()
+    pulse.end()
     client.close()
 
 
