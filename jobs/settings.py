@@ -9,6 +9,7 @@ from typing import Literal
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from jobs.errors import ConfigurationError
 from jobs.lists import listed
 
 DEMO_MODEL = "demo"
@@ -311,8 +312,6 @@ class Settings(BaseSettings):
     @property
     def required_redis_url(self) -> str:
         """The store's URL; raises ConfigurationError where none is set."""
-        from jobs.errors import ConfigurationError
-
         if self.redis_url is None:
             raise ConfigurationError(
                 "no store: set LLAVA_JOBS_REDIS_URL to a Redis 6.2+ or Valkey URL, "

@@ -56,9 +56,10 @@ _FORM_NEEDS = {
 PICTURE_ERRORS = (
     *("invalid_base64", "image_empty", "image_too_many_bytes", "image_unsupported"),
     *("image_too_large", "image_shape", "image_truncated", "image_corrupt", "image_timeout"),
-    *("images_busy", "ledger_full", "paused"),
+    *("images_busy", "ledger_full"),
 )
 JOB_ERRORS = (
+    "paused",
     *("conflicting_fields", "question_missing", "question_too_long"),
     *("image_missing", "too_many_images", *PICTURE_ERRORS),
     *("image_url_off", "image_url_invalid", "image_url_forbidden", "image_url_timeout"),
