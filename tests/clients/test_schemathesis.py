@@ -66,7 +66,8 @@ OUT_OF_REACH = {
     "GET /openapi.json",
     *FATAL.values(),
 }
-"""Calls that need a receiver of webhooks or a file that was sent before, what schemathesis begins with, and those above."""
+"""Calls that need a receiver of webhooks, or a file that was sent before; what schemathesis begins
+with; and those above."""
 
 
 @dataclass(frozen=True)
