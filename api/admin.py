@@ -20,7 +20,8 @@ from jobs.tenants import TenantLimits, is_name
 bp = Blueprint("admin", __name__, url_prefix="/v1/admin")
 
 
-def _names_a_tenant(text: str) -> str:
+def names_a_tenant(text: str) -> str:
+    """Return a text that can be a tenant's name; else pydantic's caller is told what can."""
     if not is_name(text):
         raise PydanticCustomError("name", "up to 64 letters, digits, '.', '_' and '-'")
     return text
@@ -29,7 +30,7 @@ def _names_a_tenant(text: str) -> str:
 class CreateKey(Fields):
     """The body of ``POST /v1/admin/keys``."""
 
-    tenant: Annotated[str, AfterValidator(_names_a_tenant)]
+    tenant: Annotated[str, AfterValidator(names_a_tenant)]
     scopes: list[Literal["submit", "read", "admin"]] = Field(["submit", "read"], min_length=1)
     expires_in: Duration | None = None
 

@@ -20,15 +20,18 @@ from api import (
     health,
     listing,
     metrics,
+    operating,
     paths,
     problems,
     rates,
+    retries,
     streaming,
     uploads,
     views,
     webhooks,
 )
 from api.connections import Connections
+from api.console import pages
 from api.feeding import Feeder
 from api.following import Following
 from api.image_urls import image_urls
@@ -47,6 +50,7 @@ from jobs.keys import DEFAULT_TENANT, Keys
 from jobs.ledger import Ledger, Limits
 from jobs.listing import Listing
 from jobs.logs import configure_logs
+from jobs.operations import Operations
 from jobs.pace import Paces
 from jobs.pieces import Pieces
 from jobs.rates import Rates
@@ -84,7 +88,7 @@ def create_app(settings: Settings) -> Flask:
         parts.keys.create_first(DEFAULT_TENANT, settings.bootstrap_key.get_secret_value())
     paths.init_app(app)
     own = (views, streaming, listing, events, webhooks, uploads, admin, health, metrics)
-    for routes in (*own, chat, files, batches):
+    for routes in (*own, chat, files, batches, retries, operating):
         app.register_blueprint(routes.bp)
     app.register_blueprint(documentation.bp)
     app.extensions["signal_metrics"] = SignalMetrics(
@@ -94,6 +98,7 @@ def create_app(settings: Settings) -> Flask:
     auth.init_app(app)
     rates.init_app(app)
     problems.init_app(app)
+    pages.init_app(app, client, settings)
 
     def heard(job_id: str, word: str, owner: str) -> None:
         parts.waiting.heard(job_id, word, owner)
@@ -150,4 +155,5 @@ def _services(settings: Settings, client: redis.Redis) -> views.Services:
         batches=Batches(client, ledger.scripts),
         signals=Signals(client, settings.lease_ms),
         tracer=tracer(settings, "api"),
+        operations=Operations.of(client, ledger, settings),
     )

@@ -71,13 +71,14 @@ def openai_error(error: JobsError) -> dict[str, str | None]:
 def init_app(app: Flask) -> None:
     """Have every failure of a request answered by ``problem``."""
     app.register_error_handler(JobsError, problem)
-    app.register_error_handler(HTTPException, _http)
+    app.register_error_handler(HTTPException, http_problem)
     # gunicorn finds out that a body has no form as it is read.
-    app.register_error_handler(ParseException, lambda _: _http(BadRequest()))
-    app.register_error_handler(Exception, _unexpected)
+    app.register_error_handler(ParseException, lambda _: http_problem(BadRequest()))
+    app.register_error_handler(Exception, lambda error: problem(unexpected_error(error)))
 
 
-def _http(error: HTTPException) -> Response:
+def plain_error(error: HTTPException) -> JobsError:
+    """Return an error of werkzeug's as one of ours."""
     # The caller's clock ran out while its body was read; see api.reception.
     is_slow = isinstance(error, ClientDisconnected) and isinstance(error.__context__, TimeoutError)
     if is_slow:
@@ -85,7 +86,12 @@ def _http(error: HTTPException) -> Response:
     status = error.code or 500
     told = JobsError(_detail(error), code=CODES.get(status, "http_error"))
     told.status, told.title = status, error.name
-    response = problem(told)
+    return told
+
+
+def http_problem(error: HTTPException) -> Response:
+    """Return an error of werkzeug's as ``problem`` does."""
+    response = problem(plain_error(error))
     if isinstance(error, MethodNotAllowed) and error.valid_methods:
         response.headers["Allow"] = ", ".join(error.valid_methods)
     return response
@@ -97,6 +103,7 @@ def _detail(error: HTTPException) -> str:
     return error.description or error.name
 
 
-def _unexpected(error: Exception) -> Response:
+def unexpected_error(error: Exception) -> JobsError:
+    """Log an exception that nobody foresaw, and return what is told of it."""
     _log.error("request_failed", error=type(error).__name__, exc_info=True)
-    return problem(JobsError("an unexpected error; try again, and tell us if it stays"))
+    return JobsError("an unexpected error; try again, and tell us if it stays")

@@ -30,6 +30,7 @@ from jobs.job import Draft, Job, Priority, Status
 from jobs.keys import Keys, Scope
 from jobs.ledger import Ledger
 from jobs.listing import Listing
+from jobs.operations import Operations
 from jobs.pace import Paces
 from jobs.pieces import Pieces
 from jobs.request import Conversation, ImagePart, Parameters, Turn
@@ -62,6 +63,7 @@ class Services:
     files: Files
     batches: Batches
     signals: Signals
+    operations: Operations
     tracer: Tracer
 
 
@@ -75,7 +77,7 @@ def create_job() -> Response:
         if seconds and needs_worker:
             parts.hints.publish(job.model)
         job = parts.waiting.until_ended(lambda: own(owner, job.id), seconds) if seconds else job
-    response = _shown(job)
+    response = shown(job)
     if needs_worker and not seconds:
         # The job is safe already; its caller need not wait for the broker.
         response.call_on_close(partial(parts.hints.publish, job.model))
@@ -93,7 +95,7 @@ def get_job(job_id: str) -> Response:
     waiting = services().waiting
     with waiting.granted(owner, request.headers.get("Prefer")) as seconds:
         job = waiting.until_ended(lambda: own(owner, job_id), seconds)
-    response = _shown(job)
+    response = shown(job)
     response.make_conditional(request)
     return response
 
@@ -104,7 +106,7 @@ def cancel_job(job_id: str) -> Response:
     job = services().ledger.cancel(tenant(), job_id)
     if job is None:
         raise no_job()
-    return _shown(job)
+    return shown(job)
 
 
 @bp.delete("/jobs/<job_id>")
@@ -178,15 +180,16 @@ def no_job() -> NotFound:
     return NotFound("no job of yours has this id", code="job_not_found")
 
 
-def _shown(job: Job) -> Response:
+def shown(job: Job) -> Response:
+    """Return a job as its caller may poll it."""
     parts, position, queue = services(), 0, None
     if job.status is Status.QUEUED:
         position = parts.ledger.position(job)
         queue = as_queue(position, job.priority, parts.paces.of(job.model))
-    shown = represent(job, queue)
-    response = jsonify(shown)
+    told = represent(job, queue)
+    response = jsonify(told)
     # Weak: a forecast that was made for the same place is as good, and must not defeat polling.
-    same = json.dumps({**shown, "queue": position})
+    same = json.dumps({**told, "queue": position})
     digest = hashlib.sha256(same.encode()).hexdigest()
     response.set_etag(digest[:32], weak=True)
     response.headers["Cache-Control"] = "private, no-cache"

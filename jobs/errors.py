@@ -144,6 +144,14 @@ class ConnectionsFull(JobsError):
     title = "Too many connections are open"
 
 
+class IntakePaused(JobsError):
+    """Raised when whoever runs this has paused the intake of jobs, of a tenant or of all."""
+
+    code = "paused"
+    status = 503
+    title = "No jobs are taken now"
+
+
 class LedgerFull(JobsError):
     """Raised when the ledger holds as many queued jobs, or bytes, as it may hold."""
 

@@ -158,6 +158,8 @@ class Job:
     """The job whose conversation this one goes on with."""
     webhook_status: Told | None
     """Whether its receiver has been told; None where there is nothing to tell, or not yet."""
+    retried_as: str | None
+    """The job that asks again what this one asked in vain."""
     trace: str | None
     """W3C traceparent under which it was accepted."""
     version: int
@@ -201,6 +203,7 @@ class Job:
             deduplicated_from=record.get("deduplicated_from") or None,
             previous=request.get("previous"),
             webhook_status=Told(record["webhook_status"]) if record.get("webhook_status") else None,
+            retried_as=record.get("retried_as") or None,
             trace=record.get("trace") or None,
             version=int(record["v"]),
         )

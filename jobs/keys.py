@@ -92,7 +92,7 @@ class Keys:
             )
         fields: dict[str, str | int] = {
             "tenant": named(tenant),
-            "digest": _digest(key),
+            "digest": digest_of(key),
             "created": int(self._clock()),
             "scopes": " ".join(sorted(scopes)),
             "ending": key[-4:],
@@ -138,7 +138,7 @@ class Keys:
         Raises NotFound, ConfigurationError.
         """
         key = f"lj_{key_id}_{secrets.token_hex(24)}"
-        if not self._run("rotate", key_id, _digest(key), key[-4:], self._in(overlap_s)):
+        if not self._run("rotate", key_id, digest_of(key), key[-4:], self._in(overlap_s)):
             raise _no_key()
         return key
 
@@ -155,21 +155,25 @@ class Keys:
         Raises Unauthorized where it is nobody's, or has expired.
         """
         form = _FORM.fullmatch(key)
-        if form:
-            with told_plainly():
-                fields = decoded(self._client.hgetall(f"{PREFIX}key:{form[1]}"))
-            digest, now = _digest(key), self._clock()
-            current = hmac.compare_digest(fields.get("digest", ""), digest)
-            previous = hmac.compare_digest(fields.get("previous_digest", ""), digest)
-            if current or (previous and now < int(fields["previous_until"])):
-                found = self._read(form[1], fields)
-                if found.expires is not None and now >= found.expires:
-                    raise Unauthorized(
-                        "this key has expired; ask whoever runs this for another",
-                        code="expired_api_key",
-                    )
-                return found
-        raise Unauthorized("this key is unknown or revoked; `llava-jobs keys create` makes one")
+        if not form:
+            raise _unknown()
+        return self.recognize(form[1], digest_of(key))
+
+    def recognize(self, key_id: str, digest: str) -> Key:
+        """Return a key that still has the secret of a digest; raises Unauthorized as above."""
+        with told_plainly():
+            fields = decoded(self._client.hgetall(f"{PREFIX}key:{key_id}"))
+        now = self._clock()
+        current = hmac.compare_digest(fields.get("digest", ""), digest)
+        previous = hmac.compare_digest(fields.get("previous_digest", ""), digest)
+        if not current and not (previous and now < int(fields["previous_until"])):
+            raise _unknown()
+        found = self._read(key_id, fields)
+        if found.expires is not None and now >= found.expires:
+            raise Unauthorized(
+                "this key has expired; ask whoever runs this for another", code="expired_api_key"
+            )
+        return found
 
     def _in(self, seconds: int, at_least: int = 0) -> int:
         if not at_least <= seconds <= LONGEST_S:
@@ -206,5 +210,10 @@ def _no_key() -> NotFound:
     return NotFound("no key has this id; `llava-jobs keys list` shows them", code="key_not_found")
 
 
-def _digest(key: str) -> str:
+def _unknown() -> Unauthorized:
+    return Unauthorized("this key is unknown or revoked; `llava-jobs keys create` makes one")
+
+
+def digest_of(key: str) -> str:
+    """Return what the store holds of a key: SHA-256 in hex."""
     return hashlib.sha256(key.encode()).hexdigest()

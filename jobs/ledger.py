@@ -9,6 +9,7 @@ from typing import Any
 
 import redis
 
+from jobs.drain import Drain
 from jobs.job import RECORD_VERSION, Claim, Draft, Job, Outcome, Reason, Status
 from jobs.records import decoded, record
 from jobs.refusals import refusal
@@ -49,10 +50,14 @@ class Limits:
 
 @dataclass(frozen=True)
 class Renewal:
-    """What a worker learns when it renews: jobs that are no longer its own, jobs to stop."""
+    """What a worker learns when it renews: jobs that are no longer its own, jobs to stop.
+
+    ``drain`` says what it does with the rest, if it is to claim nothing.
+    """
 
     lost: frozenset[str]
     unwanted: frozenset[str]
+    drain: Drain | None = None
 
 
 @dataclass(frozen=True)
@@ -99,9 +104,10 @@ class Ledger:
         ``soonest_ms`` is when it would end otherwise, as far as that can be told: a job whose
         deadline is before that is not accepted.
 
-        Raises TenantQueueFull, LedgerFull, IdempotencyMismatch, ImageExpired, DeadlineUnmeetable,
-        BatchElsewhere, or StoreUnavailable where the sync to disk was not confirmed in time (the
-        job may run all the same; a retry under the same idempotency key finds it).
+        Raises IntakePaused, TenantQueueFull, LedgerFull, IdempotencyMismatch, ImageExpired,
+        DeadlineUnmeetable, BatchElsewhere, or StoreUnavailable where the sync to disk was not
+        confirmed in time (the job may run all the same; a retry under the same idempotency key
+        finds it).
         """
         limits = self._limits
         due = min(draft.deadline_ms or limits.queue_lifetime, limits.queue_lifetime)
@@ -198,8 +204,9 @@ class Ledger:
         """
         pairs = [item for pair in claims.items() for item in pair]
         lease, told = self._limits.lease, json.dumps(dict(facts))
-        lost, unwanted = self._run("renew", worker, model, lease, told, lease // 2, *pairs)
-        return Renewal(frozenset(i.decode() for i in lost), frozenset(i.decode() for i in unwanted))
+        *ids, drain = self._run("renew", worker, model, lease, told, lease // 2, *pairs)
+        lost, unwanted = (frozenset(i.decode() for i in some) for some in ids)
+        return Renewal(lost, unwanted, Drain(drain.decode()) if drain else None)
 
     def leave(self, worker: str, model: str) -> None:
         """Take a worker that stops off the list of live ones."""

@@ -103,7 +103,8 @@ class Paces:
     def _look(self, model: str) -> Pace | None:
         with told_plainly():
             told = self._client.lrange(f"{PREFIX}pace:{model}", 0, -1)
-        workers = self._ledger.workers(model).values()
+        told_of = self._ledger.workers(model).values()
+        workers = [facts for facts in told_of if not facts.get("drained")]
         slots = sum(int(facts.get("slots", 0)) for facts in workers)
         busy = sum(int(facts.get("running", 0)) + int(facts.get("waiting", 0)) for facts in workers)
         if not told or not slots:

@@ -9,6 +9,7 @@ from jobs.errors import (
     DeadlineUnmeetable,
     IdempotencyMismatch,
     ImageExpired,
+    IntakePaused,
     JobsError,
     LedgerFull,
     TenantQueueFull,
@@ -22,6 +23,11 @@ def refusal(reply: Sequence[bytes]) -> JobsError | None:
         return IdempotencyMismatch(
             "this Idempotency-Key came with another request before; use a new key",
             param="Idempotency-Key",
+        )
+    if verdict == "paused":
+        return IntakePaused(
+            "no jobs are taken at present, and those that were are answered; submit again later",
+            retry_after=30,
         )
     if verdict == "tenant_full":
         return TenantQueueFull(

@@ -22,6 +22,7 @@ _RELIEVING = frozenset(
     {
         *("claim", "finish", "release", "crash", "renew", "cancel", "sweep", "erase"),
         *("abandon", "discard", "spend", "deliver", "delivered", "count", "signals"),
+        *("intake", "drain"),
         *("take_batch", "write_lines", "move_batch", "stop_batch", "erase_file"),
     }
 )

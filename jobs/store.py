@@ -77,6 +77,12 @@ def told_plainly() -> Iterator[None]:
         raise StoreUnavailable("the store takes no writes now; try again", retry_after=5) from error
 
 
+def server_time(client: redis.Redis) -> int:
+    """Return the time of a store's own clock, in milliseconds since the epoch."""
+    seconds, microseconds = client.time()
+    return int(seconds) * 1000 + int(microseconds) // 1000
+
+
 @dataclass(frozen=True)
 class Server:
     """What a store is: its name, its version, and how it makes an accepted job durable."""

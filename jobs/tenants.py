@@ -13,6 +13,8 @@ from jobs.scripts import PREFIX
 from jobs.store import told_plainly
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+MOST_WAITING = 1_000
+"""Tenants that one look at what waits takes in."""
 _INDEX = f"{PREFIX}tenants"
 
 
@@ -62,6 +64,13 @@ class Tenants:
             else:
                 pipe.srem(_INDEX, tenant)
             pipe.execute()
+
+    def waiting(self, most: int = MOST_WAITING) -> dict[str, int]:
+        """Return how many jobs of each tenant wait, most first; of about ``most`` tenants."""
+        with told_plainly():
+            _, found = self._client.hscan(f"{PREFIX}queued-by-tenant", count=most)
+        counts = {name: int(count) for name, count in decoded(found).items()}
+        return dict(sorted(counts.items(), key=lambda one: (-one[1], one[0])))
 
     def queued(self, tenant: str) -> int:
         """Return how many jobs of a tenant wait."""

@@ -17,6 +17,7 @@ from llava_jobs.client import ApiError, Client, JobFailed
 from llava_jobs.compact import compact
 from llava_jobs.description import openapi
 from llava_jobs.keys import keys
+from llava_jobs.operating import failures, intake, workers
 from llava_jobs.stores import data_dir_option, read_settings
 from llava_jobs.tables import print_table
 from llava_jobs.tenants import tenants
@@ -159,6 +160,8 @@ cli.add_command(tenants)
 cli.add_command(deliver)
 cli.add_command(openapi)
 cli.add_command(webhooks)
+for group in (intake, workers, failures):
+    cli.add_command(group)
 
 
 def main() -> None:

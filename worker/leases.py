@@ -10,6 +10,7 @@ from typing import Any
 
 import structlog
 
+from jobs.drain import Drain
 from jobs.errors import JobsError
 from jobs.job import Claim
 from jobs.ledger import Ledger
@@ -39,7 +40,8 @@ class Leases:
     """What a worker holds, kept alive until it is let go.
 
     Held by fencing token, not by job: a worker that was silent for too long may be given a job
-    anew before it has let go of the claim that it lost.
+    anew before it has let go of the claim that it lost. At each renewal ``on_drain`` is told
+    whether the worker is to claim nothing.
     """
 
     def __init__(
@@ -49,12 +51,15 @@ class Leases:
         worker: str,
         renew_ms: int,
         facts: Callable[[], Mapping[str, Any]],
+        on_drain: Callable[[bool], object] = lambda _: None,
     ) -> None:
         self._ledger = ledger
         self._model = model
         self._worker = worker
         self._renew_ms = renew_ms
         self._facts = facts
+        self._on_drain = on_drain
+        self._is_drained = False
         self._held: dict[int, _Held] = {}
         self._lock = threading.Condition()
         self._closed = threading.Event()
@@ -149,6 +154,14 @@ class Leases:
             except Exception as error:  # noqa: BLE001 - without this thread every lease would lapse
                 _log.error("renewal_failed", error=type(error).__name__, exc_info=True)
 
+    def _obey(self, drain: Drain | None) -> None:
+        if (drain is not None) is not self._is_drained:
+            _log.info("worker_resumed" if drain is None else "worker_drained", worker=self._worker)
+        self._is_drained = drain is not None
+        self._on_drain(self._is_drained)
+        if drain is Drain.HAND_BACK:
+            self.stop_all(Stop.DRAIN)
+
     def _renew(self) -> None:
         with self._lock:
             newest: dict[str, int] = {}
@@ -156,7 +169,9 @@ class Leases:
                 job_id = held.claim.job.id
                 newest[job_id] = max(fence, newest.get(job_id, 0))
             older = self._held.keys() - newest.values()
-        renewal = self._ledger.renew(self._worker, self._model, self._facts(), newest)
+        facts = {**self._facts(), "drained": True} if self._is_drained else self._facts()
+        renewal = self._ledger.renew(self._worker, self._model, facts, newest)
+        self._obey(renewal.drain)
         for fence in older | {newest[job_id] for job_id in renewal.lost}:
             self._stop(fence, Stop.LOST)
         for job_id in renewal.unwanted:

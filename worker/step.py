@@ -109,7 +109,10 @@ class EngineStep(bootsteps.StartStopStep):
         if settings.metrics_port:
             shown = MetricsServer(metrics.registry, settings.metrics_port)
             self._told.callback(shown.close)
-        self._leases = Leases(ledger, model, worker, settings.renew_ms, lambda: facts(engine))
+        self._leases = Leases(
+            *(ledger, model, worker, settings.renew_ms, lambda: facts(engine)),
+            on_drain=lambda drained: self._desk.rest(drained),
+        )
         self._narrator = Narrator(Pieces(client))
         self._desk = Desk(
             *(ledger, ImageStore(client), engine, self._leases, self._narrator),

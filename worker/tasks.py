@@ -91,11 +91,33 @@ class Desk:
         self._guard = guard
         self._account = account or Account(worker)
         self._draining = threading.Event()
+        self._may_claim = threading.Event()
+        self._may_claim.set()
         self.last_claim = time.monotonic()
 
     def drain(self) -> None:
         """Claim no further jobs."""
         self._draining.set()
+        self._may_claim.set()
+
+    def rest(self, resting: bool) -> None:
+        """Claim nothing while resting, and keep the hints that come; then go on with them.
+
+        As many are kept as there are slots. The sweeper publishes others in their place, and this
+        worker's broker gives it no more of those.
+        """
+        if not resting and not self.may_claim:
+            self.last_claim = time.monotonic()
+            self._may_claim.set()
+        elif resting:
+            self._may_claim.clear()
+            if self._draining.is_set():  # whoever waits is to leave
+                self._may_claim.set()
+
+    @property
+    def may_claim(self) -> bool:
+        """Whether this worker is to claim at all."""
+        return self._may_claim.is_set()
 
     def wait(self, seconds: float) -> None:
         """Let running jobs end within ``seconds``, then have the rest handed back."""
@@ -109,6 +131,7 @@ class Desk:
         A task that raised MemoryError or SystemExit would not be acknowledged and would keep its
         slot for ever, hence BaseException.
         """
+        self._may_claim.wait()
         self.last_claim = time.monotonic()
         if self._draining.is_set():
             return

@@ -90,7 +90,8 @@ class Watchdog:
         Raises StoreUnavailable.
         """
         could_claim = (
-            len(self._leases.claims) < self._engine.slots
+            self._desk.may_claim
+            and len(self._leases.claims) < self._engine.slots
             and sum(self._ledger.queued(self._model).values()) > 0
             and self._hints.waiting(self._model) > 0
         )

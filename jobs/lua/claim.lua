@@ -3,10 +3,18 @@
 -- Returns the record as a flat list of fields and values; empty where there is nothing to do.
 local model, worker, lease = ARGV[2], ARGV[3], tonumber(ARGV[4])
 
+-- A worker that is being drained learns so when it renews; until then it asks, and gets nothing.
+if redis.call('EXISTS', key('drain', worker)) == 1 then
+  return {}
+end
+
 local function start(job)
   local attempts = job.attempts and cjson.decode(job.attempts) or {}
   attempts[#attempts + 1] = { number = #attempts + 1, worker = worker, started_at = now }
   local fence = redis.call('INCR', key('fence'))
+  if not job.started then
+    tally_duration('wait', now - job.created)
+  end
   write(job.id, {
     status = 'processing', place = '', worker = worker, fence = fence, tries = job.tries + 1,
     started = job.started or whole(now), attempts = cjson.encode(attempts),

@@ -1,7 +1,7 @@
 -- Says that a worker is alive, and keeps what it holds.
 -- ARGV: now, worker, model, lease ms, facts about the worker as JSON, ms within which a claim is heard of,
 --       then id and fence of each job held
--- Returns {ids it holds no longer, ids it is asked to stop}
+-- Returns {ids it holds no longer, ids it is asked to stop, 'finish' or 'hand_back' where it is drained, else ''}
 local worker, model, lease = ARGV[2], ARGV[3], tonumber(ARGV[4])
 local lost, unwanted = {}, {}
 local known = {}
@@ -34,4 +34,8 @@ redis.call('ZADD', key('workers', model), whole(now + lease), worker)
 if redis.call('GET', key('alone', model)) == worker then
   redis.call('PEXPIRE', key('alone', model), lease)
 end
-return { lost, unwanted }
+local drain = redis.call('GET', key('drain', worker))
+if drain then
+  redis.call('PEXPIRE', key('drain', worker), DRAIN_KEPT)
+end
+return { lost, unwanted, drain or '' }

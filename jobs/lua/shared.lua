@@ -20,6 +20,9 @@ local function whole(number)
   return string.format('%.0f', number)
 end
 
+-- In the place of a tenant's name, which begins with a letter or a digit: all of them.
+local EVERYBODY = '*'
+
 local WEIGHTS = { high = 8, normal = 3, low = 1 }
 local CLASSES = { 'high', 'normal', 'low' }
 
@@ -51,6 +54,21 @@ local function announce(job, status, reason)
   job.events = job.events and job.events .. ' ' .. event or event
   write(job.id, { events = job.events })
   redis.call('PUBLISH', key('changes'), job.id .. ' ' .. status .. ' ' .. job.tenant)
+end
+
+local MINUTE = 60 * 1000
+
+-- Counts what happened in this minute. The charts of the last hour are made of it, and then it goes.
+local function tally(name)
+  local minute = key('minute', whole(math.floor(now / MINUTE)))
+  if redis.call('HINCRBY', minute, name, 1) == 1 then
+    redis.call('PEXPIRE', minute, 2 * 60 * MINUTE)
+  end
+end
+
+-- Counts a duration in a histogram whose buckets double every fourth; jobs/figures.py reads it.
+local function tally_duration(name, ms)
+  tally(name .. ':' .. math.floor(4 * math.log(math.max(ms, 1)) / math.log(2)))
 end
 
 -- How many jobs wait, for whatever.
@@ -168,6 +186,9 @@ local TELL_FOR = 3 * 24 * 3600 * 1000
 -- How long after an attempt a job is there at least, so that the link in a webhook leads somewhere.
 local KEEP_TOLD = 3600 * 1000
 
+-- How long it is remembered that a worker is to claim nothing, which each of its renewals puts off.
+local DRAIN_KEPT = 24 * 3600 * 1000
+
 -- How often it is looked whether an open job with a webhook has ended without its end being told.
 local LOOK_AGAIN = 30 * 1000
 
@@ -251,6 +272,11 @@ local function keep(job, ms)
   redis.call('ZADD', key('retained'), expires, job.id)
 end
 
+-- Failed jobs by reason, for those who are to look at them; one that was asked again is none of them.
+local function failures(reason)
+  return key('failed', (reason or '') ~= '' and reason or 'error')
+end
+
 -- Writes and tells the end of a job.
 local function close(job, status, fields)
   redis.call('ZREM', key('due'), job.id)
@@ -262,6 +288,12 @@ local function close(job, status, fields)
   redis.call('DEL', key('pieces', job.id)) -- all that it said is in its answer now
   redis.call('ZADD', key('retained'), fields.expires, job.id)
   redis.call('HINCRBY', key('ended'), status .. ':' .. (fields.reason or '') .. ':' .. job.model, 1)
+  tally(status)
+  if status == 'succeeded' then
+    tally_duration('whole', now - job.created)
+  elseif status == 'failed' then
+    redis.call('ZADD', failures(fields.reason), fields.finished, job.id)
+  end
   announce(job, status, fields.reason)
   notify(job, status)
 end
@@ -434,6 +466,9 @@ end
 local function forget(job)
   redis.call('DEL', key('job', job.id))
   redis.call('ZREM', key('retained'), job.id)
+  if job.status == 'failed' then
+    redis.call('ZREM', failures(job.reason), job.id)
+  end
   reindex(job)
   hush(job)
   redis.call('ZREM', key('jobs', job.tenant), job.id)

@@ -3,7 +3,7 @@
 --       idempotency key, fingerprint, tenant limit, total limit, digest of the work or '', repeatable,
 --       supersede, webhook as JSON or '', ms in which it would end by forecast,
 --       traceparent or '', line of a batch as JSON or '', image digests ...
--- Returns {'accepted', record} | {'replayed', record} | {'mismatch'} | {'tenant_full', limit} | {'full'} | {'too_late', ms} |
+-- Returns {'accepted', record} | {'replayed', record} | {'mismatch'} | {'paused'} | {'tenant_full', limit} | {'full'} | {'too_late', ms} |
 --         {'image_missing', digest} | {'batch_elsewhere'}
 
 -- One script ends all who follow a job, some tens of milliseconds for so many; the next one after
@@ -35,6 +35,10 @@ if idempotency then
     end
     return { 'replayed', redis.call('HGETALL', key('job', first[1])) }
   end
+end
+local paused = redis.call('HMGET', key('paused'), EVERYBODY, tenant)
+if paused[1] or paused[2] then
+  return { 'paused' }
 end
 if redis.call('EXISTS', key('full')) == 1 then
   return { 'full' }
@@ -103,6 +107,7 @@ if idempotency then
   redis.call('HSET', idempotency, 'job', id, 'fingerprint', ARGV[13])
   redis.call('PEXPIRE', idempotency, job.retention)
 end
+tally('accepted')
 announce(job, 'queued')
 
 -- The same work is done once: its answer is there, or a job is about it already, or this one will be.

@@ -22,6 +22,7 @@ SOURCES = [
 ]
 CODE = re.compile(
     r'code ?= ?"([a-z]+(?:_[a-z0-9]+)+)"'
+    r'|^    code = "([a-z]+)"\n    status = 503'
     r'|as_data\(\s*"([a-z_]+)"'
     r'|^    "[a-z_]+": "([a-z]+_[a-z_]+)"'
     r'|^    \d{3}: "([a-z_]+)"'

@@ -19,7 +19,9 @@ from tests.unit.api.conftest import MAX_BODY_BYTES, Caller, assert_problem, body
 JOB = "/v1/jobs/job_" + "0" * 32
 
 
-@pytest.mark.parametrize("path", ["/", "/v1", "/v1/nothing", "/v2/jobs", "/%00", "/v1/jobs/a/b/c"])
+@pytest.mark.parametrize(
+    "path", ["/nothing", "/v1", "/v1/nothing", "/v2/jobs", "/%00", "/v1/jobs/a/b/c"]
+)
 def test_an_unknown_path_is_a_404_problem(api: Caller, path: str) -> None:
     assert_problem(api("GET", path), 404, "not_found")
 

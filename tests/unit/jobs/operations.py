@@ -11,7 +11,7 @@ import redis
 
 from jobs.batch import BatchLine
 from jobs.image_store import ImageStore
-from jobs.job import Draft, Job
+from jobs.job import Draft, Job, Outcome, Reason, Status
 from jobs.ledger import Ledger, Limits
 from jobs.request import Conversation, Turn
 from jobs.scripts import PREFIX, Durability
@@ -132,6 +132,13 @@ def _uploaded(to: Scripted) -> None:
 
 def _key(to: Scripted) -> None:
     to.client.hset(f"{PREFIX}key:k1", mapping={"tenant": "acme", "digest": "0", "ending": "wxyz"})
+
+
+def _failed(to: Scripted, _: Clock) -> str:
+    queued(to)
+    claim = claimed(to)
+    to.finish(claim, Outcome(Status.FAILED, Reason.ERROR, error=FAILURE))
+    return claim.job.id
 
 
 FILE = ("acme", "file_1", "batch", "lines.jsonl", 9, 1, 60_000, 100)
@@ -263,6 +270,18 @@ OPERATIONS = [
         lambda to, _: to.script("rotate_secret", "acme", "whsec_2", 1000, 0),
         False,
     ),
+    Operation("intake", lambda *_: None, lambda to, _: to.script("intake", "acme", "pause")),
+    Operation(
+        "intake resumed",
+        lambda to, _: to.script("intake", "acme", "pause"),
+        lambda to, _: to.script("intake", "acme", "resume"),
+    ),
+    Operation(
+        "drain",
+        lambda to, _: to.renew("w1", MODEL, {}, {}),
+        lambda to, _: to.script("drain", "w1", "finish"),
+    ),
+    Operation("retried", _failed, lambda to, job_id: to.script("retried", job_id, "acme", "job_2")),
     Operation("keep_file", lambda to, _: _part(to), lambda to, _: to.script("keep_file", *FILE)),
     Operation(
         "erase_file",

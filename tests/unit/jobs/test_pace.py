@@ -44,6 +44,7 @@ def test_a_pace_is_what_the_live_workers_of_the_model_did(
         answered(ledger, clock, milliseconds)
     ledger.renew("w1", MODEL, FACTS, {})
     ledger.renew("w2", MODEL, {**FACTS, "running": 4, "waiting": 3}, {})
+    ledger.renew("w3", MODEL, {**FACTS, "drained": True}, {})
     for _ in range(3):
         submitted(ledger)
     seen = Paces(client, ledger).of(MODEL)

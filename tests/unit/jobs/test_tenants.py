@@ -73,3 +73,12 @@ def test_a_tenants_jobs_are_kept_as_long_as_it_is_to_have_them(
     ledger.sweep()
     assert ledger.get("acme", short) is None
     assert ledger.get("acme", long) is not None, "accepted when the installation's limit held"
+
+
+def test_tenants_are_told_by_how_many_of_their_jobs_wait(tenants: Tenants, ledger: Ledger) -> None:
+    assert tenants.waiting() == {}
+    for tenant in ("acme", "other", "other"):
+        submitted(ledger, tenant)
+    assert list(tenants.waiting().items()) == [("other", 2), ("acme", 1)]
+    claimed(ledger)
+    assert sum(tenants.waiting().values()) == 2

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from jobs.drain import Drain, Drains
 from jobs.ledger import Ledger
 from jobs.scripts import PREFIX
 from tests.eventually import eventually
@@ -75,3 +76,35 @@ def test_a_job_claimed_anew_by_the_worker_that_lost_it_is_another_claim(
     assert ledger.sweep().leases_expired == 0
     leases.drop(anew)
     assert leases.wait_empty(0)
+
+
+def test_a_drained_worker_is_told_and_says_so_until_it_is_resumed(
+    client: Any, ledger: Ledger
+) -> None:
+    told: list[bool] = []
+    made = Leases(ledger, MODEL, "w1", 20, dict, on_drain=told.append)
+    made.start()
+    drains = Drains(client, ledger.scripts)
+    assert told == [False]
+    drains.drain("w1")
+    eventually(lambda: told[-1], "a renewal tells")
+    eventually(lambda: ledger.workers(MODEL)["w1"].get("drained"), "it says so")
+    drains.resume("w1")
+    eventually(lambda: not told[-1], "a renewal tells")
+    eventually(lambda: not ledger.workers(MODEL)["w1"].get("drained"), "it says so")
+    made.close()
+
+
+def test_a_worker_that_is_to_hand_back_stops_its_jobs(
+    client: Any, ledger: Ledger, leases: Leases
+) -> None:
+    submitted(ledger)
+    claim = claimed(ledger)
+    leases.hold(claim)
+    halted: list[bool] = []
+    leases.on_stop(claim, lambda: halted.append(True))
+    drains = Drains(client, ledger.scripts)
+    drains.drain("w1")
+    drains.drain("w1", Drain.HAND_BACK)
+    eventually(lambda: halted, "the next renewal tells")
+    assert leases.why_stopped(claim) is Stop.DRAIN

@@ -60,12 +60,17 @@ def leases(ledger: Ledger) -> Leases:
 
 
 @pytest.fixture
+def desk(client: Any, ledger: Ledger, engine: Stalling, leases: Leases) -> Desk:
+    """Where it claims."""
+    narrator = Narrator(Pieces(client))
+    return Desk(ledger, ImageStore(client), engine, leases, narrator, MODEL, "w1", lambda: None)
+
+
+@pytest.fixture
 def watchdog(
-    client: Any, ledger: Ledger, hints: Hints, ended: list[int], engine: Stalling, leases: Leases
+    *, ledger: Ledger, hints: Hints, ended: list[int], engine: Stalling, leases: Leases, desk: Desk
 ) -> Iterator[Watchdog]:
     """A watchdog that is patient with steps for a minute, and with claims not at all."""
-    narrator = Narrator(Pieces(client))
-    desk = Desk(ledger, ImageStore(client), engine, leases, narrator, MODEL, "w1", lambda: None)
     patience = Patience(step=60, claim=0, drain=0)
     dog = Watchdog(engine, desk, leases, ledger, hints, MODEL, patience, ended.append)
     yield dog
@@ -95,13 +100,15 @@ def test_a_worker_that_claims_nothing_while_jobs_and_hints_wait_ends(
     assert set(ended) == {os.EX_SOFTWARE}
 
 
-@pytest.mark.parametrize("why", ["no job waits", "no hint waits", "no slot is free"])
+@pytest.mark.parametrize(
+    "why", ["no job waits", "no hint waits", "no slot is free", "it is being drained"]
+)
 def test_a_worker_that_has_nothing_to_claim_goes_on(
     ledger: Ledger,
     hints: Hints,
     watchdog: Watchdog,
     engine: Stalling,
-    leases: Leases,
+    desk: Desk,
     ended: list[int],
     why: str,
 ) -> None:
@@ -111,5 +118,7 @@ def test_a_worker_that_has_nothing_to_claim_goes_on(
         hints.publish(MODEL)
     if why == "no slot is free":
         engine.slots = 0
+    if why == "it is being drained":
+        desk.rest(True)
     assert not watchdog.is_deaf()
     assert ended == []

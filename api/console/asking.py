@@ -1,0 +1,76 @@
+"""Asking: a picture, a question, and what was asked lately."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from flask import Blueprint, g, redirect, request
+from werkzeug.wrappers import Response
+
+from api.auth import tenant
+from api.console.job_pages import about
+from api.console.rendering import is_part, page
+from api.validation import CreateJob, validated
+from api.views import accept, services
+from jobs.errors import InvalidRequest
+from jobs.job import Job
+from jobs.keys import Scope
+
+bp = Blueprint("asking", __name__)
+
+RECENT = 8
+"""Jobs that are shown beside the form."""
+
+
+@bp.get("/")
+def show() -> Response:
+    """Show the form, and what was asked lately."""
+    return _form()
+
+
+@bp.post("/ask")
+def ask() -> Response:
+    """Accept a question and go on to its job, or show it in place; raises JobsError."""
+    try:
+        job, needs_worker = accept(tenant(), validated(CreateJob, _fields(), strict=False))
+    except InvalidRequest as error:
+        if is_part():
+            raise
+        return _form(error.status, error=error, question=request.form.get("question", ""))
+    if is_part():
+        response: Response = page("turn.html", **about(job), in_talk=True)
+    else:
+        response = redirect(f"/jobs/{job.id}", 303)
+    if needs_worker:
+        response.call_on_close(partial(services().hints.publish, job.model))
+    return response
+
+
+def _form(status: int = 200, **values: Any) -> Response:
+    parts = services()
+    return page(
+        "ask.html",
+        status,
+        recent=_recent(),
+        root=request.host_url,
+        models=sorted(name for name in parts.ledger.models() if parts.ledger.workers(name)),
+        model=parts.settings.served_model,
+        **values,
+    )
+
+
+def _recent() -> tuple[Job, ...]:
+    """Return the jobs that were submitted last, as far as the key may see them."""
+    if Scope.READ not in g.caller.scopes:
+        return ()
+    found = services().listing.page(tenant(), limit=RECENT)
+    return found.jobs if found else ()
+
+
+def _fields() -> dict[str, Any]:
+    names = ("question", "previous_job_id", "model")
+    fields: dict[str, Any] = {name: text for name in names if (text := request.form.get(name))}
+    sent = [part for part in request.files.getlist("image") if part.filename]
+    detail = request.form.get("detail", "auto")
+    return {**fields, "images": [{"data": part.read(), "detail": detail} for part in sent]}

@@ -1,0 +1,59 @@
+"""Signing in with a key, and out."""
+
+from __future__ import annotations
+
+import math
+
+from flask import Blueprint, current_app, redirect, request, url_for
+from werkzeug.wrappers import Response
+
+from api.console import visitors
+from api.console.guard import home, local
+from api.console.rendering import page
+from jobs.errors import RateLimited, Unauthorized
+from jobs.rates import Rates
+
+bp = Blueprint("entrance", __name__)
+
+
+@bp.get("/sign-in")
+def show() -> Response:
+    """Ask for a key; whoever is signed in goes on."""
+    session = visitors.visitor().session
+    if session is not None:
+        return redirect(local(request.args.get("next"), home(session.key)), 303)
+    return page("sign_in.html", next=local(request.args.get("next"), ""), error=None)
+
+
+@bp.post("/sign-in")
+def enter() -> Response:
+    """Begin a session with a key that is good; raises RateLimited."""
+    _spend()
+    after = local(request.form.get("next"), "")
+    try:
+        session = visitors.sessions().open(request.form.get("key", "").strip())
+    except Unauthorized as error:
+        return page("sign_in.html", 401, next=after, error=error.code)
+    response = redirect(after or home(session.key), 303)
+    visitors.begin(response, session)
+    return response
+
+
+@bp.post("/sign-out")
+def leave() -> Response:
+    """End the session, wherever its cookie may still be."""
+    response = redirect(url_for("pages.entrance.show"), 303)
+    visitors.end(response)
+    return response
+
+
+def _spend() -> None:
+    tries: Rates = current_app.extensions["sign_ins"]
+    # No tenant's name has a colon, so that none can spend another's requests.
+    share = tries.spend(f"sign-in:{request.remote_addr}")
+    if not share.admitted:
+        raise RateLimited(
+            f"at most {share.limit} tries to sign in a minute are taken from one address; "
+            "wait, and try again",
+            retry_after=math.ceil(share.wait / 1000),
+        )

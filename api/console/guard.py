@@ -1,0 +1,72 @@
+"""Who may see which page. One rule gives each its scope, so that none can be without."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from flask import Response, g, redirect, request, url_for
+from werkzeug.wrappers import Response as AnyResponse
+
+from api import rates
+from api.auth import require
+from api.console import forgery
+from api.console.visitors import visitor
+from jobs.keys import Key, Scope
+
+FOR_ANYBODY = frozenset({"pages.entrance.show", "pages.entrance.enter", "pages.taste.choose"})
+"""Endpoints that need no session."""
+_SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+def admit() -> AnyResponse | None:
+    """Let a request pass, or lead its visitor to where they sign in; raises Forbidden."""
+    if request.method not in _SAFE:
+        forgery.refuse_other_origins()
+    if request.endpoint not in FOR_ANYBODY:
+        session = visitor().session
+        if session is None:
+            return _to_sign_in()
+        g.caller = session.key
+        rates.spend(session.key.tenant)
+        scope = needed_scope(request.method, request.path)
+        if scope is not None:
+            require(scope)
+    if request.method not in _SAFE:
+        forgery.refuse_without_token()
+    return None
+
+
+def needed_scope(method: str, path: str) -> Scope | None:
+    """Return the scope that a page needs; None where being signed in is enough."""
+    if path == "/console" or path.startswith("/console/"):
+        return Scope.ADMIN
+    if path in {"/", "/sign-out"}:
+        return None
+    return Scope.READ if method in _SAFE else Scope.SUBMIT
+
+
+def home(key: Key) -> str:
+    """Return the page that a key's owner begins at."""
+    return "/console" if key.scopes == {Scope.ADMIN} else "/"
+
+
+def local(path: str | None, otherwise: str) -> str:
+    """Return a path to go on to, if it is one of ours."""
+    if not path or not path.startswith("/") or path.startswith(("//", "/\\")):
+        return otherwise
+    parts = urlsplit(path)
+    return otherwise if parts.scheme or parts.netloc or not path.isprintable() else path
+
+
+def _to_sign_in() -> AnyResponse:
+    if request.headers.get("HX-Request") or not _is_navigation():
+        response = Response(status=401)
+        response.headers["HX-Redirect"] = url_for("pages.entrance.show")
+        return response
+    after = request.full_path.removesuffix("?") if request.method == "GET" else None
+    after = None if after == "/" else after
+    return redirect(url_for("pages.entrance.show", next=after), 303)
+
+
+def _is_navigation() -> bool:
+    return request.headers.get("Sec-Fetch-Mode", "navigate") == "navigate"

@@ -1,0 +1,118 @@
+"""The page of keys and tenants: who may call the API, and how much."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from flask import Blueprint, redirect, request, url_for
+from werkzeug.wrappers import Response
+
+from api.console.rendering import page
+from api.views import services
+from jobs.errors import ConfigurationError, InvalidRequest
+from jobs.keys import Key, Scope, tenant_names
+from jobs.tenants import TenantLimits, is_name
+
+bp = Blueprint("keys", __name__, url_prefix="/console/keys")
+
+MOST_SHOWN = 100
+LIVES = {"": None, "30": 30 * 86_400, "90": 90 * 86_400, "365": 365 * 86_400}
+"""How long a key may be made to work, by days; seconds."""
+OVERLAPS = {"0": 0, "1": 3_600, "24": 86_400, "168": 7 * 86_400}
+"""How long the secret before may work after a rotation, by hours; seconds."""
+DONE = frozenset({"revoked", "limited"})
+
+
+@bp.get("")
+def show() -> Response:
+    """Show the keys and the tenants, or those of one tenant."""
+    return _page()
+
+
+@bp.post("")
+def create() -> Response:
+    """Make a key, and show it this once."""
+    tenant = request.form.get("tenant", "").strip()
+    scopes = [scope for scope in Scope if scope in request.form.getlist("scope")]
+    life = request.form.get("life", "")
+    if not is_name(tenant) or not scopes or life not in LIVES:
+        return _page(422, error="no_tenant" if not is_name(tenant) else "no_scope")
+    made = services().keys.create(tenant, scopes=scopes, expires_in_s=LIVES[life])
+    return _page(made=made)
+
+
+@bp.post("/<key_id>/rotate")
+def rotate(key_id: str) -> Response:
+    """Give a key a new secret, and show it this once."""
+    overlap = OVERLAPS.get(request.form.get("overlap", ""))
+    if overlap is None:
+        raise InvalidRequest("choose how long the secret before works", param="overlap")
+    return _page(made=services().keys.rotate(key_id, overlap))
+
+
+@bp.post("/<key_id>/revoke")
+def revoke(key_id: str) -> Response:
+    """Make a key unknown."""
+    services().keys.revoke(key_id)
+    return redirect(url_for("pages.keys.show", done="revoked"), 303)
+
+
+@bp.post("/limits")
+def limit() -> Response:
+    """Set all limits of a tenant."""
+    tenant = request.form.get("tenant", "")
+    try:
+        limits = TenantLimits(
+            _number("queued_jobs", 0, 10**9),
+            _number("requests_per_minute", 1, 10**6),
+            _number("retention_s", 1, 3_650 * 86_400),
+        )
+        services().tenants.set_limits(tenant, limits)
+    except (ValueError, ConfigurationError):
+        return _page(422, error="no_limit")
+    return redirect(url_for("pages.keys.show", done="limited"), 303)
+
+
+def _page(status: int = 200, *, made: str | None = None, error: str | None = None) -> Response:
+    parts = services()
+    wanted = request.args.get("tenant", "").strip()
+    everyone = tenant_names(parts.keys, parts.tenants)
+    found = [key for key in parts.keys.list() if not wanted or key.tenant == wanted]
+    names = [name for name in everyone if not wanted or name == wanted][:MOST_SHOWN]
+    done = request.args.get("done")
+    return page(
+        "operations_keys.html",
+        status,
+        here=None if request.method == "GET" else url_for("pages.keys.show"),
+        keys=_newest_first(found)[:MOST_SHOWN],
+        count=len(found),
+        most=MOST_SHOWN,
+        everyone=everyone[:1000],
+        tenants=[_tenant(name) for name in names],
+        scopes=list(Scope),
+        lives=list(LIVES),
+        overlaps=list(OVERLAPS),
+        wanted=wanted,
+        made=made,
+        error=error,
+        done=done if done in DONE else None,
+    )
+
+
+def _newest_first(keys: Sequence[Key]) -> list[Key]:
+    return sorted(keys, key=lambda key: (-key.created, key.id))
+
+
+def _tenant(name: str) -> dict[str, Any]:
+    tenants = services().tenants
+    return {"name": name, "waiting": tenants.queued(name), "limits": tenants.limits(name)}
+
+
+def _number(name: str, least: int, most: int) -> int | None:
+    text = request.form.get(name, "").strip()
+    if not text:
+        return None
+    if not text.isdecimal() or not least <= int(text[:20]) <= most:
+        raise ValueError(name)
+    return int(text)

@@ -1,0 +1,152 @@
+"""The pages of operations: for operators alone, at one cost whatever waits."""
+
+import re
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from flask import Flask
+
+from jobs.job import Outcome, Reason, Status
+from jobs.keys import Keys, Scope
+from jobs.ledger import Ledger
+from jobs.signals import Signals
+from tests.ledgers import FAILURE, MODEL, draft, submitted
+from tests.unit.api.console.conftest import Browser
+
+PATHS = ["/console", "/console/keys"]
+
+
+@pytest.fixture
+def operator(signed_in_with: Any) -> Browser:
+    """The browser of somebody who may administer and nothing else."""
+    made: Browser = signed_in_with(Scope.ADMIN)
+    return made
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_whoever_may_not_administer_sees_nothing_of_it(browser: Browser, path: str) -> None:
+    assert browser.get(path).status_code == 403
+
+
+def test_whoever_may_not_administer_can_change_nothing(
+    app: Flask, browser: Browser, client: Any
+) -> None:
+    rules = [r for r in app.url_map.iter_rules() if r.rule.startswith("/console")]
+    forms = [r.rule.replace("<key_id>", "x") for r in rules if "POST" in (r.methods or ())]
+    assert len(forms) == 8
+    for path in forms:
+        assert browser.post(path, tenant="acme", do="pause").status_code == 403, path
+    assert not client.exists("lj:paused")
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_an_empty_installation_has_its_pages_too(operator: Browser, path: str) -> None:
+    response = operator.get(path)
+    assert response.status_code == 200
+    assert response.headers["Cache-Control"] == "private, no-store"
+
+
+def test_htmx_is_given_what_changes_and_nothing_else(operator: Browser) -> None:
+    part = operator.get("/console", **{"HX-Request": "true"}).text
+    assert "<html" not in part
+    assert 'id="tile-queued"' in part
+    assert 'id="tenant"' not in part, "what somebody types stays"
+
+
+def test_a_look_costs_the_same_whatever_waits_and_has_failed(
+    app: Flask, operator: Browser, client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger = Ledger(client)
+    fresh = Signals(client, 30_000, kept_s=0)
+    services = replace(app.extensions["services"], signals=fresh)
+    monkeypatch.setitem(app.extensions, "services", services)
+
+    def failed(model: str) -> None:
+        submitted(ledger, model=model)
+        claim = ledger.claim(model, "w1")
+        assert claim is not None
+        ledger.finish(claim, Outcome(Status.FAILED, Reason.ERROR, error=FAILURE))
+
+    def cost() -> int:
+        client.config_resetstat()
+        assert operator.get("/console").status_code == 200
+        told: dict[str, dict[str, int]] = client.info("commandstats")
+        return sum(
+            command["calls"]
+            for name, command in told.items()
+            if name.partition("_")[2] not in ("client|setinfo", "hello", "config|resetstat")
+        )
+
+    for _ in range(30):
+        failed(MODEL)
+        submitted(ledger)
+    few = cost()
+    for _ in range(300):
+        failed("another")
+        submitted(ledger)
+    client.srem("lj:models", "another")
+    assert cost() <= few
+
+
+def test_questions_and_answers_are_not_shown(operator: Browser, client: Any) -> None:
+    ledger = Ledger(client)
+    job, _ = ledger.submit(draft(metadata={"secret": "canary"}))
+    claim = ledger.claim(MODEL, "w1")
+    assert claim is not None
+    ledger.finish(claim, Outcome(Status.FAILED, Reason.ERROR, error=FAILURE))
+    page = operator.get("/console").text
+    assert job.id in page
+    assert job.conversation.question not in page
+    assert "canary" not in page
+
+
+@pytest.mark.parametrize(
+    ("path", "form", "status"),
+    [
+        ("/console/workers", {"worker": "w9", "do": "finish"}, 404),
+        ("/console/workers", {"worker": "w9", "do": "resume"}, 404),
+        ("/console/failures", {"reason": "boredom"}, 404),
+        ("/console/failures", {"reason": "error", "skip": "-1"}, 303),
+        ("/console/failures/job", {"job": "job_none"}, 404),
+        ("/console/keys", {"tenant": "a b", "scope": "read"}, 422),
+        ("/console/keys", {"tenant": "acme"}, 422),
+        ("/console/keys", {"tenant": "acme", "scope": "read", "life": "7"}, 422),
+        ("/console/keys/none/rotate", {"overlap": "24"}, 404),
+        ("/console/keys/none/rotate", {"overlap": "for ever"}, 422),
+        ("/console/keys/none/revoke", {}, 404),
+        ("/console/keys/limits", {"tenant": "acme", "queued_jobs": "many"}, 422),
+        ("/console/keys/limits", {"tenant": "a b", "queued_jobs": "1"}, 422),
+    ],
+)
+def test_a_form_that_cannot_be_is_told_and_changes_nothing(
+    operator: Browser, client: Any, path: str, form: dict[str, Any], status: int
+) -> None:
+    keys = Keys(client).list()
+    assert operator.post(path, **form).status_code == status
+    assert Keys(client).list() == keys
+    assert not client.exists("lj:tenants")
+
+
+def test_a_tenant_that_cannot_be_is_not_paused(operator: Browser, client: Any) -> None:
+    for name in ("*", "", "a b"):
+        response = operator.post("/console/intake", whose="tenant", tenant=name, do="pause")
+        assert response.headers["Location"] == "/console?done=no_tenant"
+    assert not client.exists("lj:paused")
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("done=<script>", []),
+        ("done=retried&retried=-1&left=x&reason=y", ["Asked again: 0."]),
+    ],
+)
+def test_a_link_says_nothing_that_it_should_not(
+    operator: Browser, query: str, expected: list[str]
+) -> None:
+    page = operator.get(f"/console?{query}")
+    assert page.status_code == 200
+    assert "<script>" not in page.text
+    said = re.findall(r'<p class="notice \w+" role="status">(.*?)</p>', page.text, re.DOTALL)
+    assert [" ".join(one.split()) for one in said] == expected
