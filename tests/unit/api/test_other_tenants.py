@@ -133,7 +133,7 @@ def test_a_thing_of_another_tenant_is_a_404_and_stays_as_it_is(
     before = everything(client)
     response = stranger(route.partition(" ")[0], path(things))
     assert_problem(response, 404, code)
-    nothing = Things(*(f"{of.partition('_')[0]}_{'0' * 32}" for of in things.ids), "nobody's")
+    nothing = Things(*(f"{of.partition('_')[0]}_{'0' * 32}" for of in things.ids), group="nobody's")
     same = stranger(route.partition(" ")[0], path(nothing))
     assert told(response) == told(same), "it cannot be told from what is not there at all"
     assert everything(client) == before
