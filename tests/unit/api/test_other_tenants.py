@@ -41,6 +41,13 @@ class Things:
         return (*self.ids, self.group, "question of acme")
 
 
+_NONE = "0" * 32
+NOWHERE = Things(
+    f"job_{_NONE}", f"job_{_NONE}", f"img_{_NONE}", f"file-{_NONE}", f"batch_{_NONE}", "nobody's"
+)
+"""What no tenant has."""
+
+
 @pytest.fixture
 def things(api: Caller, books: Ledger) -> Things:
     """Of tenant acme: a job that has ended, one that waits, a picture, a group, a file, a batch."""
@@ -133,8 +140,7 @@ def test_a_thing_of_another_tenant_is_a_404_and_stays_as_it_is(
     before = everything(client)
     response = stranger(route.partition(" ")[0], path(things))
     assert_problem(response, 404, code)
-    nothing = Things(*(f"{of.partition('_')[0]}_{'0' * 32}" for of in things.ids), group="nobody's")
-    same = stranger(route.partition(" ")[0], path(nothing))
+    same = stranger(route.partition(" ")[0], path(NOWHERE))
     assert told(response) == told(same), "it cannot be told from what is not there at all"
     assert everything(client) == before
 
