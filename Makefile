@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help demo test check faults bench bench-queue up clean
+.PHONY: help demo test check faults bench bench-queue docs up clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /make \1\t/p' Makefile
@@ -30,6 +30,11 @@ bench: $(STAMP)  ## jobs per second and latency against the plain script and oth
 
 bench-queue: $(STAMP)  ## the ledger from a thousand to a million queued jobs; minutes
 	@$(BIN)/python -m bench queue
+
+docs: $(STAMP)  ## write the parts of docs/ that are made: settings, and the reference of the API
+	@$(BIN)/llava-jobs settings --markdown > docs/settings.md
+	@sed -i '/^## Reference$$/,$$d' docs/api.md
+	@$(BIN)/llava-jobs openapi --markdown >> docs/api.md
 
 up: $(STAMP)  ## store, API and one worker until Ctrl-C
 	@$(BIN)/llava-jobs up

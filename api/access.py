@@ -5,6 +5,7 @@ A line names the route and never the path, in which anything may stand.
 
 from __future__ import annotations
 
+import re
 import time
 
 import structlog
@@ -14,6 +15,7 @@ from structlog.contextvars import bind_contextvars, clear_contextvars
 from api.metrics import HttpMetrics
 from jobs.tracing import trace_id, traceparent
 
+_REQUEST_ID = re.compile(r"[0-9a-f]{32}")
 _log = structlog.get_logger()
 _QUIET = frozenset({"/healthz", "/readyz", "/metrics", "/static/<path:filename>"})
 """Routes that are asked every few seconds: of these, failures alone are logged."""
@@ -22,7 +24,7 @@ _QUIET = frozenset({"/healthz", "/readyz", "/metrics", "/static/<path:filename>"
 def init_app(app: Flask, metrics: HttpMetrics, *, logged: bool) -> None:
     """Have every request counted, and logged unless ``logged`` says otherwise.
 
-    What is logged meanwhile carries the request's trace, tenant and job, as far as they are known.
+    What is logged meanwhile carries the request's id, trace, tenant and job, as far as known.
     """
     app.extensions["http_metrics"] = metrics
     app.config["ACCESS_LOG"] = logged
@@ -40,7 +42,13 @@ def _begin() -> None:
     clear_contextvars()
     g.began = time.perf_counter()
     g.traceparent = traceparent(request.headers.get("traceparent"))
-    known_as(trace=trace_id(g.traceparent))
+    known_as(trace=trace_id(g.traceparent), request=_request_id())
+
+
+def _request_id() -> str | None:
+    """Return the id that nginx gave a request; None where nothing in front of us gave one."""
+    told = request.headers.get("X-Request-ID", "")
+    return told if _REQUEST_ID.fullmatch(told) else None
 
 
 def _end(response: Response) -> Response:

@@ -12,12 +12,16 @@ from api import (
     access,
     admin,
     auth,
+    batches,
     chat,
+    documentation,
     events,
+    files,
     health,
     listing,
     metrics,
     operating,
+    paths,
     problems,
     rates,
     retries,
@@ -28,6 +32,7 @@ from api import (
 )
 from api.connections import Connections
 from api.console import pages
+from api.feeding import Feeder
 from api.following import Following
 from api.image_urls import image_urls
 from api.images import ImageDoor
@@ -35,8 +40,10 @@ from api.pictures import Pictures
 from api.receivers import receivers
 from api.signal_metrics import SignalMetrics
 from api.waiting import Waiting
+from jobs.batches import Batches
 from jobs.changes import Changes
 from jobs.feed import Feed
+from jobs.files import Files
 from jobs.hints import Hints, celery_app
 from jobs.image_store import ImageStore
 from jobs.keys import DEFAULT_TENANT, Keys
@@ -79,11 +86,11 @@ def create_app(settings: Settings) -> Flask:
     app.extensions["rates"] = Rates(client, settings.requests_per_minute)
     if settings.bootstrap_key:
         parts.keys.create_first(DEFAULT_TENANT, settings.bootstrap_key.get_secret_value())
-    for routes in (
-        *(views, streaming, chat, listing, events, webhooks, uploads, admin, health, metrics),
-        *(retries, operating),
-    ):
+    paths.init_app(app)
+    own = (views, streaming, listing, events, webhooks, uploads, admin, health, metrics)
+    for routes in (*own, chat, files, batches, retries, operating):
         app.register_blueprint(routes.bp)
+    app.register_blueprint(documentation.bp)
     app.extensions["signal_metrics"] = SignalMetrics(
         parts.signals, promises_disk=settings.durability == "disk"
     )
@@ -99,11 +106,12 @@ def create_app(settings: Settings) -> Flask:
 
     changes = Changes(client, heard)
     sweeping = sweeper(client, parts.ledger, parts.hints, settings)
-    for thread in (changes, parts.following, sweeping):
+    feeder = Feeder(parts)
+    for thread in (changes, parts.following, sweeping, feeder):
         thread.start()
     running = app.extensions["running"] = ExitStack()
     for part in (
-        *(client, parts.hints, parts.pictures.door, sweeping, parts.following, changes),
+        *(client, parts.hints, parts.pictures.door, feeder, sweeping, parts.following, changes),
         parts.tracer,
     ):
         running.callback(part.close)
@@ -136,7 +144,15 @@ def _services(settings: Settings, client: redis.Redis) -> views.Services:
         following=Following(pieces),
         connections=connections,
         paces=Paces(client, ledger),
-        receivers=receivers(client, settings),
+        receivers=receivers(client, settings, durability),
+        files=Files(
+            client,
+            ledger.scripts,
+            life_ms=settings.file_retention_s * 1000,
+            most_bytes=settings.max_file_bytes,
+            most_of_tenant=settings.tenant_file_bytes,
+        ),
+        batches=Batches(client, ledger.scripts),
         signals=Signals(client, settings.lease_ms),
         tracer=tracer(settings, "api"),
         operations=Operations.of(client, ledger, settings),

@@ -14,12 +14,13 @@ from flask import Blueprint, Response, jsonify, request
 from api.auth import tenant
 from api.chat_request import ChatCompletion
 from api.completions import Chunks, NotAnswered, completion
+from api.openai_statuses import as_clients_know_it
 from api.presence import is_gone
 from api.problems import openai_error, problem
 from api.streaming import Stream, event_stream, is_leaving
 from api.telling import Event, Place
 from api.validation import read_json
-from api.views import Services, accept, services
+from api.views import Services, accept, address, services
 from jobs.errors import InvalidRequest, JobsError, NotFound
 from jobs.job import Job
 
@@ -47,18 +48,16 @@ def create_chat_completion() -> Response:
             response.call_on_close(held.pop_all().close)
         else:
             response = jsonify(completion(job, _end(caller)))
-    response.headers["Operation-Location"] = f"{request.host_url}v1/jobs/{job.id}"
+    response.headers["Operation-Location"] = address(job.id)
     return response
 
 
 @bp.errorhandler(JobsError)
 def _as_openai_says_it(error: JobsError) -> Response:
     """Answer with the status that OpenAI's clients have a class for."""
-    if error.status == 422:
-        error.status = 404 if error.code == "model_not_found" else 400
-    response = problem(error)
+    response = problem(as_clients_know_it(error))
     if isinstance(error, NotAnswered):
-        response.headers["Location"] = f"/v1/jobs/{error.job}"
+        response.headers["Location"] = address(error.job)
         if error.final:
             response.headers["x-should-retry"] = "false"
     return response

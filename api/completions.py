@@ -7,7 +7,10 @@ from typing import Any
 from jobs.errors import JobsError, as_data
 from jobs.job import Job
 
-_ASKED_WRONGLY = ("prompt_too_long", "too_many_images", "image_unreadable", "image_expired")
+_ASKED_WRONGLY = (
+    *("invalid_request", "prompt_too_long", "too_many_images"),
+    *("image_unreadable", "image_expired"),
+)
 _STATUSES = {
     **dict.fromkeys((*_ASKED_WRONGLY, "refused"), 400),
     **dict.fromkeys(("deadline_exceeded", "expired"), 504),

@@ -33,6 +33,7 @@ def main(work: Callable[[bytes, Limits], Canonical] = canonicalise) -> None:
     Image.preinit()
     for plugin in IMPORTED_LATE:
         importlib.import_module(f"PIL.{plugin}")
+    _read_heic_where_it_can_be()
     Image.MAX_IMAGE_PIXELS = limits.max_pixels
     # Each decoder thread would reserve a stack and an arena out of the memory limit.
     AvifImagePlugin.DEFAULT_MAX_THREADS = 1
@@ -46,6 +47,17 @@ def main(work: Callable[[bytes, Limits], Canonical] = canonicalise) -> None:
                 send_frame(door, *_answer(work, data, limits))
             except (EOFError, ConnectionError):
                 return
+
+
+def _read_heic_where_it_can_be() -> None:
+    try:
+        heif = importlib.import_module("pillow_heif")
+    except ImportError:
+        return  # the extra `heic` is not installed
+    # As for AVIF; and a preview inside of the file may show something else than the picture.
+    heif.register_heif_opener(
+        decode_threads=1, thumbnails=False, depth_images=False, aux_images=False
+    )
 
 
 def _answer(

@@ -38,7 +38,7 @@ def list_jobs() -> Response:
     return response
 
 
-@bp.post("/groups/<path:name>/cancel")
+@bp.post("/groups/<text:name>/cancel")
 def cancel_group(name: str) -> Response:
     """Stop all jobs of a group that have not ended."""
     owner = tenant()
@@ -47,7 +47,7 @@ def cancel_group(name: str) -> Response:
     return jsonify({"object": "list", "data": data, "next": None})
 
 
-@bp.delete("/groups/<path:name>")
+@bp.delete("/groups/<text:name>")
 def erase_group(name: str) -> Response:
     """Leave nothing of any job of a group."""
     owner = tenant()

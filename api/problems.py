@@ -6,7 +6,15 @@ import json
 
 import structlog
 from flask import Flask, Response, request
-from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTooLarge
+from gunicorn.http.errors import ParseException
+from werkzeug.exceptions import (
+    BadRequest,
+    ClientDisconnected,
+    HTTPException,
+    MethodNotAllowed,
+    RequestEntityTooLarge,
+    RequestTimeout,
+)
 
 from jobs.errors import JobsError
 
@@ -22,25 +30,31 @@ CODES = {
     415: "unsupported_media_type",
     431: "headers_too_large",
 }
+MIME = "application/problem+json"
 _OPENAI_TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 
 
 def problem(error: JobsError) -> Response:
     """Return an error as ``application/problem+json`` (RFC 9457) with OpenAI's ``error`` member."""
-    body = {
-        "type": f"urn:llava-jobs:error:{error.code}",
-        "title": error.title,
-        "status": error.status,
-        "detail": error.message,
-        "instance": request.path,
-        "error": openai_error(error),
-    }
-    response = Response(json.dumps(body) + "\n", error.status, mimetype="application/problem+json")
+    response = Response(body(error, request.path), error.status, mimetype=MIME)
     if error.retry_after is not None:
         response.headers["Retry-After"] = str(error.retry_after)
     if error.status == 401:
         response.headers["WWW-Authenticate"] = "Bearer"
     return response
+
+
+def body(error: JobsError, path: str) -> bytes:
+    """Return the JSON that tells an error of a request to a path."""
+    told = {
+        "type": f"urn:llava-jobs:error:{error.code}",
+        "title": error.title,
+        "status": error.status,
+        "detail": error.message,
+        "instance": path,
+        "error": openai_error(error),
+    }
+    return json.dumps(told).encode() + b"\n"
 
 
 def openai_error(error: JobsError) -> dict[str, str | None]:
@@ -58,11 +72,17 @@ def init_app(app: Flask) -> None:
     """Have every failure of a request answered by ``problem``."""
     app.register_error_handler(JobsError, problem)
     app.register_error_handler(HTTPException, http_problem)
+    # gunicorn finds out that a body has no form as it is read.
+    app.register_error_handler(ParseException, lambda _: http_problem(BadRequest()))
     app.register_error_handler(Exception, lambda error: problem(unexpected_error(error)))
 
 
 def plain_error(error: HTTPException) -> JobsError:
     """Return an error of werkzeug's as one of ours."""
+    # The caller's clock ran out while its body was read; see api.reception.
+    is_slow = isinstance(error, ClientDisconnected) and isinstance(error.__context__, TimeoutError)
+    if is_slow:
+        error = RequestTimeout()
     status = error.code or 500
     told = JobsError(_detail(error), code=CODES.get(status, "http_error"))
     told.status, told.title = status, error.name

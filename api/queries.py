@@ -9,7 +9,7 @@ from pydantic import model_validator as validate
 from pydantic_core import PydanticCustomError
 from werkzeug.datastructures import MultiDict
 
-from api.validation import invalid
+from api.wrong_fields import invalid
 from jobs.errors import InvalidRequest
 from jobs.feed import START
 from jobs.job import Status
@@ -19,7 +19,7 @@ MOST_IDS = 100
 
 
 class Query(BaseModel):
-    """A query: no argument of another name, and none that changes."""
+    """The arguments of a list: those that are known."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

@@ -10,6 +10,7 @@ from api.validation import WebhookInput
 from jobs.deliveries import Deliveries
 from jobs.errors import InvalidRequest
 from jobs.reach import Rules, Unreached
+from jobs.scripts import Durability
 from jobs.sender import webhook_rules
 from jobs.settings import Settings
 from jobs.webhook import Webhook
@@ -44,9 +45,10 @@ class Receivers:
         return Webhook(asked.url, host, tuple(dict.fromkeys(asked.events)))
 
 
-def receivers(client: redis.Redis, settings: Settings) -> Receivers:
+def receivers(client: redis.Redis, settings: Settings, durability: Durability) -> Receivers:
     """Return what is known of receivers, as the settings want it."""
-    return Receivers(webhook_rules(settings), WebhookSecrets(client), Deliveries(client))
+    secrets = WebhookSecrets(client, durability=durability, replicas=settings.durable_replicas)
+    return Receivers(webhook_rules(settings), secrets, Deliveries(client))
 
 
 def _refusal(code: str) -> InvalidRequest:

@@ -9,13 +9,15 @@ from typing import Any
 
 from jobs.logs import formatter
 
-worker_class = "gthread"
-threads = 128  # a caller that waits or uploads slowly holds a thread and nothing else
+worker_class = "api.reception.Reception"
+threads = 128  # a caller that waits holds a thread and nothing else
 worker_connections = 10_000  # one that is kept alive holds a socket, and no thread
 graceful_timeout = 65  # above the longest wait that a caller may ask for
 keepalive = 75
 control_socket_disable = True  # nobody here speaks to it, and it writes to the home folder
 limit_request_field_size = 8190
+limit_request_fields = 64
+limit_request_line = 8190  # a hundred ids in one query, however they are encoded
 
 _COUNTS = "PROMETHEUS_MULTIPROC_DIR"
 

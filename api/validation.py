@@ -22,6 +22,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError, from_json
 from werkzeug.exceptions import RequestEntityTooLarge
 
+from api.wrong_fields import invalid
 from jobs.durations import milliseconds
 from jobs.errors import InvalidRequest, MalformedRequest, UnsupportedMediaType
 from jobs.reach import MAX_URL_CHARS
@@ -30,28 +31,18 @@ MAX_METADATA_BYTES = 16_384
 _WEB_URL = re.compile(r"https?:", re.IGNORECASE)
 _DATA_URI = re.compile(r"data:image/[a-z0-9.+-]{1,40};base64,", re.IGNORECASE)
 
-_CODES = {
-    "extra_forbidden": "unknown_field",
-    "missing": "missing_field",
-    "question_missing": "question_missing",
-    "image_missing": "image_missing",
-    "conflicting_fields": "conflicting_fields",
-    "too_many_ids": "too_many_ids",
-}
-"""Types of pydantic's errors, and ours, to the codes that callers see; else invalid_field."""
-
 Text = Annotated[str, StringConstraints(min_length=1, pattern=r"^[^\x00]*[^\x00\s][^\x00]*$")]
 StopText = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 ImageId = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+Group = Annotated[Name, StringConstraints(pattern=r"(?s)^(?:\.?[^.]|\.\..)")]  # paths drop dots
 
 
 def _is_duration(text: str) -> str:
     try:
         milliseconds(text)
     except ValueError:
-        told = "a duration such as 500ms, 30s, 5m, 2h or 7d"
-        raise PydanticCustomError("duration", told) from None
+        raise PydanticCustomError("duration", "such as 500ms, 30s, 5m, 2h or 7d") from None
     return text
 
 
@@ -159,7 +150,7 @@ class CreateJob(Fields):
     stop: list[StopText] = Field(default=[], max_length=4)
     priority: Literal["high", "normal", "low"] = "normal"
     deadline: Duration | None = None
-    group: Name | None = None
+    group: Group | None = None
     supersede: bool = False
     metadata: dict[str, Any] = {}
     webhook: WebhookInput | None = None
@@ -309,12 +300,3 @@ def validated(kind: type[F], fields: dict[str, Any], *, strict: bool) -> F:
         return kind.model_validate(fields, strict=strict)
     except ValidationError as error:
         raise invalid(error) from None
-
-
-def invalid(error: ValidationError) -> InvalidRequest:
-    """Return what a caller is told of the first field that is wrong."""
-    first = error.errors(include_url=False, include_input=False)[0]
-    param = ".".join(map(str, first["loc"])) or None
-    code = _CODES.get(first["type"], "invalid_field")
-    message = first["msg"] if param is None else f"{param}: {first['msg']}"
-    return InvalidRequest(message, code=code, param=param)

@@ -21,8 +21,10 @@ from api.receivers import Receivers
 from api.representation import represent
 from api.validation import CreateJob, Message, TextPart, read_create_job
 from api.waiting import Waiting
+from jobs.batches import Batches
 from jobs.errors import InvalidRequest, NotFound
 from jobs.feed import Feed
+from jobs.files import Files
 from jobs.hints import Hints
 from jobs.job import Draft, Job, Priority, Status
 from jobs.keys import Keys, Scope
@@ -58,6 +60,8 @@ class Services:
     connections: Connections
     paces: Paces
     receivers: Receivers
+    files: Files
+    batches: Batches
     signals: Signals
     operations: Operations
     tracer: Tracer
@@ -80,8 +84,7 @@ def create_job() -> Response:
     response.status_code = 200 if job.status.is_terminal and seconds else 202
     if seconds:
         response.headers["Preference-Applied"] = f"wait={seconds:g}"
-    response.headers["Location"] = f"/v1/jobs/{job.id}"
-    response.headers["Operation-Location"] = f"{request.host_url}v1/jobs/{job.id}"
+    response.headers["Location"] = response.headers["Operation-Location"] = address(job.id)
     return response
 
 
@@ -144,10 +147,16 @@ def accept(owner: str, body: CreateJob) -> tuple[Job, bool]:
     """Accept the job that a body asks for; True where a worker is to be called for it."""
     parts = services()
     with parts.tracer.span("accept", g.traceparent, tenant=owner) as context:
-        draft = replace(_draft(owner, body), trace=context)
+        draft = replace(drafted(parts, owner, body, _idempotency_key()), trace=context)
         known_as(job=draft.id, trace=trace_id(context))
-        job, replayed = parts.ledger.submit(draft, _soonest_ms(parts, draft))
+        job, needs_worker = submit(parts, draft)
     known_as(job=job.id)
+    return job, needs_worker
+
+
+def submit(parts: Services, draft: Draft) -> tuple[Job, bool]:
+    """Accept a job; True where a worker is to be called for it."""
+    job, replayed = parts.ledger.submit(draft, _soonest_ms(parts, draft))
     return job, not replayed and job.deduplicated_from is None
 
 
@@ -158,6 +167,12 @@ def own(owner: str, job_id: str) -> Job:
         raise no_job()
     known_as(job=job.id)
     return job
+
+
+def address(job_id: str) -> str:
+    """Return a job's whole URL: clients of long-running operations join none themselves."""
+    root = services().settings.public_url or request.host_url
+    return f"{root.rstrip('/')}/v1/jobs/{job_id}"
 
 
 def no_job() -> NotFound:
@@ -183,21 +198,22 @@ def shown(job: Job) -> Response:
     return response
 
 
-def _draft(owner: str, body: CreateJob) -> Draft:
+def drafted(
+    parts: Services, owner: str, body: CreateJob, idempotency_key: str | None = None
+) -> Draft:
     """Return the job that a body asks for, its pictures stored."""
-    settings = services().settings
-    previous = _previous(owner, body)
+    settings = parts.settings
+    previous = _previous(parts, owner, body)
     _check_limits(body, settings, len(previous.conversation.images) if previous else 0)
-    idempotency_key = _idempotency_key()
     model = body.model or (previous.model if previous else settings.served_model)
-    if model != settings.served_model and model not in services().ledger.models():
+    if model != settings.served_model and model not in parts.ledger.models():
         raise InvalidRequest(
             "no worker serves this model; GET /v1/models lists those that are served",
             code="model_not_found",
             param="model",
         )
-    webhook = services().receivers.accept(owner, body.webhook) if body.webhook else None
-    conversation = _conversation(body, services().pictures.shown(owner, body.sources))
+    webhook = parts.receivers.accept(owner, body.webhook) if body.webhook else None
+    conversation = _conversation(body, parts.pictures.shown(owner, body.sources))
     draft = Draft(
         tenant=owner,
         model=model,
@@ -229,11 +245,11 @@ def _soonest_ms(parts: Services, draft: Draft) -> int:
     return round(pace.forecast(parts.ledger.next_position(draft), draft.priority).finish_p50)
 
 
-def _previous(owner: str, body: CreateJob) -> Job | None:
+def _previous(parts: Services, owner: str, body: CreateJob) -> Job | None:
     if body.previous_job_id is None:
         return None
     require(Scope.READ)  # an answer can be read out of what is said about it
-    return answered(services().ledger, owner, body.previous_job_id)
+    return answered(parts.ledger, owner, body.previous_job_id)
 
 
 def _parameters(body: CreateJob) -> Parameters:

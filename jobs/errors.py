@@ -168,6 +168,30 @@ class StoreUnavailable(JobsError):
     title = "The store is not available"
 
 
+class TooManyBatches(JobsError):
+    """Raised when a tenant has as many batches under way as it may have."""
+
+    code = "too_many_batches"
+    status = 429
+    title = "Too many of your batches are under way"
+
+
+class BatchElsewhere(JobsError):
+    """Raised where a batch is not, or no more, at the line that is to become a job."""
+
+    code = "batch_elsewhere"
+    status = 409
+    title = "The batch is elsewhere"
+
+
+class FileTooLarge(InvalidRequest):
+    """Raised when a file has more bytes than it may have."""
+
+    code = "file_too_large"
+    status = 413
+    title = "The file is too large"
+
+
 class ImageExpired(InvalidRequest):
     """Raised when a job's picture is no longer kept."""
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from jobs.batch import BatchLine
 from jobs.request import Conversation, Parameters
 from jobs.webhook import Told, Webhook
 
@@ -82,6 +83,8 @@ class Draft:
     revision: str = ""
     """Revision of the model: another one may answer otherwise."""
     webhook: Webhook | None = None
+    batch: BatchLine | None = None
+    """The line of a batch that asks for it."""
     trace: str | None = None
     """W3C traceparent of what it is part of; no part of what it asks."""
     id: str = field(default_factory=lambda: new_id("job"))

@@ -105,8 +105,9 @@ class Ledger:
         deadline is before that is not accepted.
 
         Raises IntakePaused, TenantQueueFull, LedgerFull, IdempotencyMismatch, ImageExpired,
-        DeadlineUnmeetable, or StoreUnavailable where the sync to disk was not confirmed in time
-        (the job may run all the same; a retry under the same idempotency key finds it).
+        DeadlineUnmeetable, BatchElsewhere, or StoreUnavailable where the sync to disk was not
+        confirmed in time (the job may run all the same; a retry under the same idempotency key
+        finds it).
         """
         limits = self._limits
         due = min(draft.deadline_ms or limits.queue_lifetime, limits.queue_lifetime)
@@ -132,8 +133,9 @@ class Ledger:
             draft.webhook.to_json() if draft.webhook else "",
             soonest_ms,
             draft.trace or "",
+            draft.batch.to_json() if draft.batch else "",
             *dict.fromkeys(image.digest for image in draft.conversation.images),
-            durable=True,
+            durable=draft.batch is None,  # else what is lost is fed again, from the same place
         )
         refused = refusal(reply)
         if refused:

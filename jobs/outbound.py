@@ -24,10 +24,14 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 @dataclass(frozen=True)
 class Answer:
-    """What a server answered; ``body`` as far as it was to be read."""
+    """What a server answered; ``body`` as far as it was to be read.
+
+    ``retry_after`` is its header of that name, or empty.
+    """
 
     status: int
     body: bytes = b""
+    retry_after: str = ""
 
 
 class Outbound:
@@ -99,7 +103,7 @@ class Outbound:
                 location = self._location(response)
                 reads = self.rules.max_bytes and location is None
                 body = b"".join(response.iter_stream()) if reads else b""
-                return Answer(response.status, body), location
+                return Answer(response.status, body, _header(response, b"retry-after")), location
         except httpcore.TimeoutException:
             raise Unreached("timed_out") from None
         except httpcore.ProtocolError:
@@ -110,9 +114,12 @@ class Outbound:
     def _location(self, response: httpcore.Response) -> str | None:
         if not self.rules.redirects or response.status not in _REDIRECTS:
             return None
-        named = (value for name, value in response.headers if name.lower() == b"location")
-        found = next(named, None)
-        return found.decode("latin-1") if found else None
+        return _header(response, b"location") or None
+
+
+def _header(response: httpcore.Response, wanted: bytes) -> str:
+    named = (value for name, value in response.headers if name.lower() == wanted)
+    return next(named, b"").decode("latin-1")
 
 
 def _joined(base: httpx.URL, location: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from jobs.errors import (
+    BatchElsewhere,
     DeadlineUnmeetable,
     IdempotencyMismatch,
     ImageExpired,
@@ -37,6 +38,8 @@ def refusal(reply: Sequence[bytes]) -> JobsError | None:
         return LedgerFull("too many jobs are waiting; submit again later", retry_after=30)
     if verdict == "image_missing":
         return ImageExpired("a picture of this job is not kept; send it again", param="images")
+    if verdict == "batch_elsewhere":
+        return BatchElsewhere("this line of its batch was taken already, or the batch was stopped")
     if verdict == "too_late":
         return DeadlineUnmeetable(
             f"as the queue stands this job would be answered in about {int(told[0]) / 1000:.1f} s; "

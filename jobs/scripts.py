@@ -23,6 +23,7 @@ _RELIEVING = frozenset(
         *("claim", "finish", "release", "crash", "renew", "cancel", "sweep", "erase"),
         *("abandon", "discard", "spend", "deliver", "delivered", "count", "signals"),
         *("intake", "drain"),
+        *("take_batch", "write_lines", "move_batch", "stop_batch", "erase_file"),
     }
 )
 """What makes room, or lets work and its callers go on, and so must run where memory is full."""

@@ -19,6 +19,7 @@ from jobs.deliveries import Deliveries, Delivery, Verdict
 from jobs.errors import JobsError
 from jobs.outbound import Outbound
 from jobs.reach import Rules, Unreached
+from jobs.retry_after import asked_ms
 from jobs.settings import Settings, listed
 from jobs.tracing import Tracer, trace_id, tracer
 from jobs.webhook_secrets import WebhookSecrets
@@ -28,6 +29,8 @@ LONGEST_WAIT_MS = 6 * 3600 * 1000
 _GROWTH = 4
 _POLL_S = 0.2
 _GONE = 410
+_BUSY = frozenset({429, 503})
+"""What a receiver answers that may say when it wants to be asked again."""
 
 _log = structlog.get_logger()
 
@@ -47,7 +50,7 @@ class Sender:
 
     ``to_one_host`` and ``of_one_tenant`` are as in Deliveries.claim. ``link`` is what comes before
     a job's path in the body. ``clock`` returns seconds since the epoch, for signatures. A receiver
-    is told of the trace that its job is part of.
+    is told of the trace that its job is part of. ``beat`` is called at each look at what is due.
     """
 
     def __init__(
@@ -61,6 +64,7 @@ class Sender:
         of_one_tenant: int = 32,
         link: str = "",
         clock: Callable[[], float] = time.time,
+        beat: Callable[[], object] = lambda: None,
         tracing: Tracer | None = None,
     ) -> None:
         self._deliveries = deliveries
@@ -72,6 +76,7 @@ class Sender:
         self._lease_ms = round(outbound.rules.timeout_s * 2000) + 30_000
         self._link = link
         self._clock = clock
+        self._beat = beat
         self._tracer = tracing or Tracer()
         self._stopping = False
         self._changed = threading.Event()
@@ -82,6 +87,7 @@ class Sender:
         """Send until ``stop``; then let what is under way come to its end."""
         with ThreadPoolExecutor(self._slots, "sender") as pool:
             while not self._stopping:
+                self._beat()
                 self._changed.clear()
                 for delivery in self.due():
                     with self._lock:
@@ -112,23 +118,27 @@ class Sender:
         job = delivery.job
         told: dict[str, str | int] = {"job": job.id, "tenant": job.tenant, "try": delivery.tries}
         with self._tracer.span("webhook", job.trace, **told) as context:
-            outcome = self._sent(delivery, {"traceparent": context} if context else {})
+            outcome, asked = self._sent(delivery, {"traceparent": context} if context else {})
         verdict = _verdict(outcome)
         if verdict is not Verdict.DELIVERED:
             _log.info("webhook_not_delivered", **told, trace=trace_id(context), outcome=outcome)
-        self._deliveries.note(delivery, outcome, verdict, wait_ms(delivery.tries))
+        self._deliveries.note(delivery, outcome, verdict, max(wait_ms(delivery.tries), asked))
         return verdict
 
-    def _sent(self, delivery: Delivery, trace: Mapping[str, str]) -> int | str:
+    def _sent(self, delivery: Delivery, trace: Mapping[str, str]) -> tuple[int | str, int]:
+        """Return what came of an attempt, and how long its receiver asks to wait, in ms."""
         try:
-            return self._outbound.send(
+            answer = self._outbound.send(
                 "POST",
                 delivery.webhook.url,
                 headers={**self._headers(delivery), **trace},
                 content=self.body(delivery),
-            ).status
+            )
         except Unreached as error:
-            return error.code
+            return error.code, 0
+        if answer.status not in _BUSY:
+            return answer.status, 0
+        return answer.status, min(asked_ms(answer.retry_after, self._clock()), LONGEST_WAIT_MS)
 
     def body(self, delivery: Delivery) -> bytes:
         """Return what is told: which job ended and how, and where to read the rest."""
@@ -185,8 +195,10 @@ def webhook_rules(settings: Settings) -> Rules:
     )
 
 
-def sender(client: redis.Redis, settings: Settings) -> Sender:
-    """Return a sender as the settings want it."""
+def sender(
+    client: redis.Redis, settings: Settings, beat: Callable[[], object] = lambda: None
+) -> Sender:
+    """Return a sender as the settings want it; ``beat`` is as in Sender."""
     return Sender(
         Deliveries(client),
         WebhookSecrets(client),
@@ -195,5 +207,6 @@ def sender(client: redis.Redis, settings: Settings) -> Sender:
         to_one_host=settings.webhook_slots_per_host,
         of_one_tenant=settings.webhook_slots_per_tenant,
         link=settings.public_url.rstrip("/"),
+        beat=beat,
         tracing=tracer(settings, "deliver"),
     )

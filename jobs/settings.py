@@ -116,6 +116,11 @@ class Settings(BaseSettings):
         description="a worker that claims nothing for so long while jobs and hints wait and slots "
         "are free ends, and is to be restarted",
     )
+    pulse_file: Path | None = Field(
+        default=None,
+        description="file that a worker or a sender of webhooks touches while it is well, for "
+        "`python -m jobs.pulse` to look at; each needs one of its own; unset: none",
+    )
 
     lease_ms: int = Field(
         default=30_000, ge=500, description="a job whose worker is silent for so long is requeued"
@@ -223,10 +228,31 @@ class Settings(BaseSettings):
         default=5, gt=0, description="time that fetching one picture may take"
     )
 
+    max_file_bytes: int = Field(
+        default=200 * 1024 * 1024, ge=1024, description="largest file, such as a batch's input"
+    )
+    tenant_file_bytes: int = Field(
+        default=2 * 1024 * 1024 * 1024,
+        ge=1024,
+        description="bytes that a tenant's files may have together, in the store's memory",
+    )
+    file_retention_s: int = Field(
+        default=7 * 86_400,
+        ge=3_600,
+        description="how long a file is kept; what a batch wrote, from its end on",
+    )
+    batch_jobs: int = Field(
+        default=512,
+        ge=1,
+        le=1_000,
+        description="jobs of one batch that wait or run at the same time; the rest is in its file",
+    )
+    batch_ms: int = Field(default=250, ge=10, description="how often batches are looked at")
+
     public_url: str = Field(
         default="",
-        description="root of the API as callers reach it, such as https://jobs.example.com: what "
-        "webhooks link to; unset: they carry the path alone",
+        description="root of the API as callers reach it, such as https://jobs.example.com; unset: "
+        "answers name it as their callers did, and webhooks carry paths alone",
     )
     webhook_slots: int = Field(
         default=64, ge=1, description="webhooks that one sender sends at the same time"

@@ -6,11 +6,12 @@ import base64
 import secrets
 import time
 from collections.abc import Callable
+from functools import partial
 
 import redis
 
 from jobs.errors import Conflict
-from jobs.scripts import PREFIX, Scripts
+from jobs.scripts import PREFIX, Durability, Scripts
 from jobs.store import told_plainly
 from jobs.tenants import named
 
@@ -22,13 +23,22 @@ _BYTES = 32
 class WebhookSecrets:
     """The secrets of all tenants; every method raises StoreUnavailable.
 
-    ``clock`` returns milliseconds since the epoch.
+    ``clock`` returns milliseconds since the epoch; ``durability`` and ``replicas`` are as in
+    jobs.scripts, so that a secret that somebody has been told is not lost with the store's power.
     """
 
-    def __init__(self, client: redis.Redis, clock: Callable[[], int] | None = None) -> None:
+    def __init__(
+        self,
+        client: redis.Redis,
+        clock: Callable[[], int] | None = None,
+        *,
+        durability: Durability = "waitaof",
+        replicas: int = 0,
+    ) -> None:
         self._client = client
         self._clock = clock or (lambda: round(time.time() * 1000))
-        self._run = Scripts(client, clock=self._clock).run
+        scripts = Scripts(client, clock=self._clock, durability=durability, replicas=replicas)
+        self._run = partial(scripts.run, "rotate_secret", durable=True)
 
     def create(self, tenant: str) -> str:
         """Make a tenant's secret and return it, the only time that it can be seen.
@@ -36,7 +46,7 @@ class WebhookSecrets:
         Raises Conflict where there is one, ConfigurationError where the name is no tenant's.
         """
         secret = _drawn()
-        if not self._run("rotate_secret", named(tenant), secret, OVERLAP_MS, 1):
+        if not self._run(named(tenant), secret, OVERLAP_MS, 1):
             raise Conflict(
                 "there is a webhook secret already, and it is not shown again; rotate it",
                 code="webhook_secret_exists",
@@ -49,7 +59,7 @@ class WebhookSecrets:
         A second rotation ends the one before at once. Raises ConfigurationError as above.
         """
         secret = _drawn()
-        self._run("rotate_secret", named(tenant), secret, OVERLAP_MS, 0)
+        self._run(named(tenant), secret, OVERLAP_MS, 0)
         return secret
 
     def valid(self, tenant: str) -> list[str]:

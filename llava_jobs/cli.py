@@ -14,6 +14,8 @@ from pydantic import SecretStr
 from jobs.errors import ConfigurationError, JobsError
 from jobs.settings import Settings
 from llava_jobs.client import ApiError, Client, JobFailed
+from llava_jobs.compact import compact
+from llava_jobs.description import openapi
 from llava_jobs.keys import keys
 from llava_jobs.operating import failures, intake, workers
 from llava_jobs.stores import data_dir_option, read_settings
@@ -152,9 +154,11 @@ def demo() -> None:
     run_demo(say)
 
 
+cli.add_command(compact)
 cli.add_command(keys)
 cli.add_command(tenants)
 cli.add_command(deliver)
+cli.add_command(openapi)
 cli.add_command(webhooks)
 for group in (intake, workers, failures):
     cli.add_command(group)

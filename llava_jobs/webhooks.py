@@ -6,11 +6,13 @@ import signal
 from pathlib import Path
 
 import click
+import redis
 
 from jobs.deliveries import Deliveries
 from jobs.errors import NotFound
 from jobs.logs import configure_logs
-from jobs.store import connect
+from jobs.pulse import Pulse
+from jobs.store import connect, inspect
 from jobs.webhook_secrets import WebhookSecrets
 from llava_jobs.stores import data_dir_option, opened_store, read_settings
 
@@ -33,10 +35,12 @@ def deliver() -> None:
     configure_logs()
     settings = read_settings(None)
     client = connect(settings.required_redis_url)
-    sending = sender(client, settings)
+    pulse = Pulse(settings.pulse_file)
+    sending = sender(client, settings, pulse.beat)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: sending.stop())
     sending.run()
+    pulse.end()
     client.close()
 
 
@@ -57,7 +61,7 @@ def make_secret(tenant: str, data_dir: Path) -> None:
     Example: llava-jobs webhooks secret --tenant acme
     """
     with opened_store(data_dir) as store:
-        click.echo(WebhookSecrets(store).create(tenant))
+        click.echo(_secrets(store).create(tenant))
 
 
 @webhooks.command("rotate")
@@ -71,7 +75,7 @@ def rotate_secret(tenant: str, data_dir: Path) -> None:
     Example: llava-jobs webhooks rotate --tenant acme
     """
     with opened_store(data_dir) as store:
-        click.echo(WebhookSecrets(store).rotate(tenant))
+        click.echo(_secrets(store).rotate(tenant))
 
 
 @webhooks.command("enable")
@@ -87,3 +91,9 @@ def enable_url(url: str, tenant: str, data_dir: Path) -> None:
         if not Deliveries(store).enable(tenant, url):
             raise NotFound("no such URL of this tenant is disabled", code="webhook_not_disabled")
     click.echo(f"enabled {url}")
+
+
+def _secrets(store: redis.Redis) -> WebhookSecrets:
+    settings = read_settings(None)
+    durability = inspect(store, settings.durability).durability
+    return WebhookSecrets(store, durability=durability, replicas=settings.durable_replicas)

@@ -18,6 +18,7 @@ from jobs.hints import Hints
 from jobs.image_store import ImageStore
 from jobs.ledger import Ledger, Limits
 from jobs.pieces import Pieces
+from jobs.pulse import Pulse
 from jobs.settings import Settings
 from jobs.store import connect, inspect
 from jobs.sweeper import sweeper
@@ -72,6 +73,7 @@ class EngineStep(bootsteps.StartStopStep):
         """Let running jobs end within the grace period, hand back the rest, and leave."""
         del parent
         self._watchdog.close()
+        self._pulse.end()
         self._desk.wait(self._settings.drain_seconds)
         self._changes.close()
         self._narrator.close()
@@ -90,6 +92,7 @@ class EngineStep(bootsteps.StartStopStep):
 
     def _start(self, parent: Any) -> None:
         settings = self._settings
+        self._pulse = Pulse(settings.pulse_file)
         guard = load_guard(settings)
         client = connect(settings.required_redis_url)
         server = inspect(client, settings.durability)
@@ -123,7 +126,10 @@ class EngineStep(bootsteps.StartStopStep):
         patience = Patience(
             settings.step_stall_seconds, settings.claim_stall_seconds, settings.drain_seconds
         )
-        self._watchdog = Watchdog(engine, self._desk, self._leases, ledger, hints, model, patience)
+        self._watchdog = Watchdog(
+            *(engine, self._desk, self._leases, ledger, hints, model, patience),
+            beat=self._pulse.beat,
+        )
         parent.app.desk = self._desk
         self._leases.start()
         self._narrator.start()

@@ -46,7 +46,7 @@ class Watchdog:
     An engine whose step never ends cannot be stopped from within its process: its jobs are counted
     as part of a crash, so that one that caused it comes to run alone. A consumer that hears no
     hints harms no job: what runs may end first. ``end`` ends the process; the supervisor starts
-    another.
+    another. ``beat`` is called before each look: whoever hears it knows that somebody looks.
     """
 
     def __init__(
@@ -59,6 +59,7 @@ class Watchdog:
         model: str,
         patience: Patience,
         end: Callable[[int], object] = os._exit,
+        beat: Callable[[], object] = lambda: None,
     ) -> None:
         self._engine = engine
         self._desk = desk
@@ -68,6 +69,7 @@ class Watchdog:
         self._model = model
         self._patience = patience
         self._end = end
+        self._beat = beat
         self._content = time.monotonic()
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
@@ -100,6 +102,7 @@ class Watchdog:
 
     def _run(self) -> None:
         while not self._closed.wait(INTERVAL_S):
+            self._beat()
             try:
                 if self._engine.step_age > self._patience.step:
                     self._break_down()

@@ -230,6 +230,11 @@ local function is_untold(job)
   return job.webhook_status == 'pending' and now <= job.webhook_since + TELL_FOR
 end
 
+-- Whether a job's answer is still to come into the files of its batch.
+local function is_unwritten(job)
+  return (job.batch or '') ~= '' and redis.call('HEXISTS', key('batch-jobs', job.batch), job.id) == 1
+end
+
 -- Has the end of a job be told, where its submitter wants to hear of such an end.
 local function notify(job, status)
   if (job.webhook or '') == '' then

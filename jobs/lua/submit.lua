@@ -2,9 +2,9 @@
 -- ARGV: now, id, tenant, model, class, group, request, due in ms, has deadline, retention ms, version,
 --       idempotency key, fingerprint, tenant limit, total limit, digest of the work or '', repeatable,
 --       supersede, webhook as JSON or '', ms in which it would end by forecast,
---       traceparent or '', image digests ...
+--       traceparent or '', line of a batch as JSON or '', image digests ...
 -- Returns {'accepted', record} | {'replayed', record} | {'mismatch'} | {'paused'} | {'tenant_full', limit} | {'full'} | {'too_late', ms} |
---         {'image_missing', digest}
+--         {'image_missing', digest} | {'batch_elsewhere'}
 
 -- One script ends all who follow a job, some tens of milliseconds for so many; the next one after
 -- them is run for itself, and is the one that later ones follow.
@@ -17,6 +17,15 @@ if redis.call('EXISTS', key('job', id)) == 1 then
   return { 'accepted', redis.call('HGETALL', key('job', id)) }
 end
 local idempotency = ARGV[12] ~= '' and key('idempotency', tenant, ARGV[12])
+
+-- A line is taken by whoever is first with it, and only while its batch goes on.
+local line = ARGV[22] ~= '' and cjson.decode(ARGV[22])
+if line then
+  local at = redis.call('HMGET', key('batch', line.batch), 'status', 'line')
+  if at[1] ~= 'in_progress' or tonumber(at[2]) ~= line.after then
+    return { 'batch_elsewhere' }
+  end
+end
 
 if idempotency then
   local first = redis.call('HMGET', idempotency, 'job', 'fingerprint')
@@ -54,7 +63,7 @@ end
 local due = now + ARGV[8]
 -- Pictures outlive every job that shows them.
 local pictures = {}
-for i = 22, #ARGV do
+for i = 23, #ARGV do
   pictures[#pictures + 1] = ARGV[i]
   local image = key('image', tenant, ARGV[i])
   local left = redis.call('PTTL', image)
@@ -71,7 +80,7 @@ local job = {
   status = 'queued', request = ARGV[7], created = whole(now), due = whole(due), deadline = ARGV[9],
   retention = whole(retention), seq = redis.call('INCR', key('seq')), tries = 0, crashes = 0,
   work = ARGV[16], repeatable = ARGV[17], idempotency = ARGV[12], pictures = table.concat(pictures, ' '),
-  webhook = ARGV[19], trace = ARGV[21],
+  webhook = ARGV[19], trace = ARGV[21], batch = line and line.batch or '',
 }
 if job.group ~= '' and ARGV[18] == '1' then
   -- The newest of a group's jobs, as a script must not hold up the store.
@@ -86,6 +95,10 @@ redis.call('ZADD', key('due'), job.due, id)
 redis.call('ZADD', key('jobs', tenant), job.seq, id)
 if job.group ~= '' then
   redis.call('ZADD', key('group', tenant, job.group), job.seq, id)
+end
+if line then
+  redis.call('HSET', key('batch-jobs', line.batch), id, line.number .. ' ' .. line.custom_id)
+  redis.call('HSET', key('batch', line.batch), 'line', line.number, 'offset', whole(line.offset))
 end
 if job.webhook ~= '' then
   redis.call('ZADD', key('untold'), whole(now + LOOK_AGAIN), id)

@@ -62,7 +62,7 @@ end
 local retained = due('retained')
 for _, id in ipairs(retained) do
   local job = read(id)
-  if is_untold(job) then
+  if is_untold(job) or is_unwritten(job) then
     keep(job, KEEP_TOLD)
   else
     forget(job)

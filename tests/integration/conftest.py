@@ -27,6 +27,13 @@ def picture() -> bytes:
     return encoded(scene(), "PNG")
 
 
+@pytest.fixture(scope="session")
+def webhook_secret(installation: Installation) -> str:
+    """What signs that installation's webhooks; it is shown once."""
+    with caller(installation.url, installation.key) as client:
+        return str(client.post("/v1/webhooks/secret").json()["secret"])
+
+
 @pytest.fixture
 def http(installation: Installation) -> Iterator[httpx.Client]:
     """A caller of the installation that talks on and on, with the key that it printed."""

@@ -52,13 +52,14 @@ def test_json_is_answered_within_the_wait_that_a_caller_prefers(
     assert again.json() == response.json()
 
 
-def test_a_receiver_is_told_of_the_end_of_a_job(http: httpx.Client, picture: bytes) -> None:
-    secret = http.post("/v1/webhooks/secret").json()["secret"]
+def test_a_receiver_is_told_of_the_end_of_a_job(
+    http: httpx.Client, picture: bytes, webhook_secret: str
+) -> None:
     receiver = Receiver()
     job = submit(http, picture, max_new_tokens="4", webhook=json.dumps({"url": receiver.url()}))
     eventually(lambda: receiver.received, "it is told", 60)
     [received] = receiver.received
-    told = Webhook(secret).verify(received.body, received.headers)
+    told = Webhook(webhook_secret).verify(received.body, received.headers)
     assert (told["id"], told["status"]) == (job["id"], "succeeded")
     assert http.get(told["link"]).json()["status"] == "succeeded"
     eventually(

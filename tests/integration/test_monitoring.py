@@ -1,4 +1,4 @@
-"""What alerts and dashboard ask for is what a running installation tells a real Prometheus."""
+"""What alerts, dashboard and KEDA ask for is what an installation tells a real Prometheus."""
 
 import re
 import shutil
@@ -14,13 +14,14 @@ import yaml
 from prometheus_client import generate_latest
 
 from tests.conftest import absent
+from tests.deployment import scaling_queries
 from tests.eventually import eventually
 from tests.installations import Installation, Running, ended, environment, free_port, submit
 from tests.unit.test_monitoring import ALERTS, FOLDER, METRIC, QUERIES
 from tests.unit.worker.test_metrics import Busy
 from worker.metrics import WorkerMetrics
 
-ASKED = [*QUERIES, *(alert["expr"] for alert in ALERTS)]
+ASKED = [*QUERIES, *(alert["expr"] for alert in ALERTS), *scaling_queries().values()]
 SELECTOR = re.compile(r"\b(llava_jobs_[a-z_]+)\{([^}]*)\}")
 GROUPED = re.compile(r"\b(?:by|on|without|ignoring) \(([^)]*)\)")
 TOKENS = "sum(llava_jobs_engine_tokens_total)"

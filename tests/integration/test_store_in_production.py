@@ -1,43 +1,25 @@
-"""API and worker over a store as operators run it: behind Sentinel, and with the least rights."""
+"""API and worker over a store as operators run it: behind Sentinel, and over TLS."""
 
 import contextlib
-import re
-import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import httpx
-import pytest
 
 from jobs.keys import Keys
 from jobs.store import connect
-from llava_jobs.embedded import EmbeddedStore
 from tests.eventually import eventually
 from tests.installations import (
     CELERY,
     GUNICORN,
     Running,
     caller,
-    ended,
     environment,
     free_port,
     submit,
 )
 from tests.stores import watched
-
-DOCUMENT = Path(__file__).parents[2] / "docs" / "operations.md"
-
-
-@pytest.fixture
-def url_of_role(store: EmbeddedStore, client: Any) -> Iterator[Callable[[str], str]]:
-    """The store's URL for the user of a role, with the rights that docs/operations.md gives it."""
-    rights = dict(re.findall(r"ACL SETUSER (\w+) +on >PASSWORD (.+)", DOCUMENT.read_text()))
-    for role, words in rights.items():
-        client.execute_command("ACL", "SETUSER", role, "on", ">secret", *words.split())
-    yield lambda role: f"redis://{role}:secret@127.0.0.1:{store.port}/0"
-    client.execute_command("ACL", "DELUSER", *rights)
 
 
 @contextlib.contextmanager
@@ -55,23 +37,6 @@ def serving(
     finally:
         worker.end()
         api.end()
-
-
-def test_api_and_worker_need_no_more_rights_than_documented(
-    url_of_role: Callable[[str], str], client: Any, model_folder: Path, picture: bytes
-) -> None:
-    client.execute_command("ACL", "LOG", "RESET")
-    key = Keys(client).create("acme")
-    common = {"model": str(model_folder), "drain_seconds": "1", "sweep_ms": "100"}
-    roles = [environment(redis_url=url_of_role(role), **common) for role in ("api", "worker")]
-    with serving(*roles) as (url, _, worker):
-        with caller(url, key) as http:
-            job_id = submit(http, picture, max_new_tokens="4")["id"]
-            assert ended(http, job_id)["status"] == "succeeded"
-            assert http.delete(f"/v1/jobs/{job_id}").status_code == 204
-        worker.send(signal.SIGTERM)
-        assert worker.status() == 0, worker.text
-    assert client.execute_command("ACL", "LOG") == []
 
 
 def test_every_job_that_was_accepted_ends_though_the_leading_server_dies(

@@ -22,10 +22,9 @@ def trace() -> str:
 
 @pytest.fixture
 def spans(
-    http: httpx.Client, picture: bytes, trace: str, collector: Collector
+    http: httpx.Client, picture: bytes, trace: str, collector: Collector, webhook_secret: str
 ) -> tuple[dict[str, Span], str, Receiver]:
     """The spans of a job that its caller traces, its id, and the receiver that was told."""
-    http.post("/v1/webhooks/secret")
     receiver = Receiver()
     hook = json.dumps({"url": receiver.url()})
     http.headers["traceparent"] = f"00-{trace}-00f067aa0ba902b7-01"

@@ -20,12 +20,14 @@ from jobs.pace import Paces
 from jobs.settings import Settings
 from jobs.store import connect
 from llava_jobs.embedded import EmbeddedStore
+from tests.unit.api.described import assert_described
 from tests.unit.api.pictures import encoded, scene
 
 PNG = encoded(scene(), "PNG")
 DATA_URI = f"data:image/png;base64,{base64.b64encode(PNG).decode()}"
 QUESTION = "What is the error code?"
 MAX_BODY_BYTES = 2 * 1024 * 1024
+MAX_FILE_BYTES = 24 * 1024 * 1024
 
 
 def body(**changes: Any) -> dict[str, Any]:
@@ -42,9 +44,14 @@ class Caller:
     key: str
 
     def __call__(self, method: str, path: str, **options: Any) -> TestResponse:
-        """Send a request, with the key unless other headers say otherwise."""
+        """Send a request, with the key unless other headers say otherwise.
+
+        Whatever a test looks at, the answer must be one that the API's description knows.
+        """
         headers = {"Authorization": f"Bearer {self.key}", **options.pop("headers", {})}
-        return self.http.open(path, method=method, headers=headers, buffered=True, **options)
+        response = self.http.open(path, method=method, headers=headers, buffered=True, **options)
+        assert_described(response)
+        return response
 
     def create(self, headers: dict[str, str] | None = None, **changes: Any) -> TestResponse:
         """Post a job as JSON."""
@@ -65,9 +72,13 @@ class Caller:
 
 @pytest.fixture(scope="session")
 def app(store: EmbeddedStore) -> Iterator[Flask]:
-    """The application, with a sweeper that leaves the tests alone."""
+    """The application, with a sweeper and a feeder that leave the tests alone."""
     settings = Settings(
-        redis_url=SecretStr(store.url), sweep_ms=3_600_000, max_body_bytes=MAX_BODY_BYTES
+        redis_url=SecretStr(store.url),
+        sweep_ms=3_600_000,
+        batch_ms=3_600_000,
+        max_body_bytes=MAX_BODY_BYTES,
+        max_file_bytes=MAX_FILE_BYTES,
     )
     made = create_app(settings)
     # A store that is emptied for each test has no pace to keep for a second.

@@ -33,7 +33,8 @@ caller.submit(question="canary-question", group="canary-group", metadata={"canar
 client = connect(url)
 ledger = Ledger(client)
 claim = ledger.claim("demo", "w1")
-ledger.finish(claim, Outcome(Status.SUCCEEDED, answer={"text": "canary-answer"}))
+answer = {"text": "canary-answer", "finish_reason": "stop"}
+ledger.finish(claim, Outcome(Status.SUCCEEDED, answer=answer))
 assert caller.job(claim.job.id)["answer"]["text"] == "canary-answer"
 caller("POST", "/v1/webhooks/secret")
 told = caller.submit(question="canary-told", webhook={"url": "https://127.1.canary.invalid/"})

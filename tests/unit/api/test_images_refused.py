@@ -44,7 +44,6 @@ class TestRefused:
             ("PDF", encoded(scene(), "PDF")),
             ("PSD", b"8BPS\0\x01" + bytes(64)),
             ("SVG", b'<svg xmlns="http://www.w3.org/2000/svg" width="64" height="64"/>'),
-            ("HEIC", b"\0\0\0\x18ftypheic" + bytes(64)),
             ("none of them", bytes(range(256))),
             ("none of them", b"P6 64 48 255\n" + bytes(9216)),
         ],

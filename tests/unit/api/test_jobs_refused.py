@@ -126,6 +126,8 @@ BODIES: dict[str, tuple[dict[str, Any], Refusal]] = {
     "no time at all": ({"deadline": "0s"}, (422, "invalid_field", "deadline")),
     "cache as text": ({"cache": "false"}, (422, "invalid_field", "cache")),
     "empty group": ({"group": ""}, (422, "invalid_field", "group")),
+    "a dot for a group": ({"group": "."}, (422, "invalid_field", "group")),
+    "two dots for a group": ({"group": ".."}, (422, "invalid_field", "group")),
     "long group": ({"group": "g" * 201}, (422, "invalid_field", "group")),
     "metadata no object": ({"metadata": [1]}, (422, "invalid_field", "metadata")),
     "long metadata": ({"metadata": {"a": "x" * 17_000}}, (422, "invalid_field", "metadata")),
@@ -421,3 +423,21 @@ def test_over_the_tenants_queue_limit_is_429_and_over_the_ledgers_503(small: Any
     assert_problem(caller.create(), 429, "tenant_queue_full")
     other = small(queue_limit=1)
     assert_problem(other.create(), 503, "ledger_full")
+
+
+@pytest.mark.parametrize(
+    ("content", "param"),
+    [
+        (5, "messages.0.content"),
+        (" ", "messages.0.content"),
+        ([{"type": "text", "text": 5}], "messages.0.content.0.text.text"),
+        ([{"type": "text", "text": "?", "a-b": 1}], "messages.0.content.0.text.a-b"),
+    ],
+)
+def test_a_field_that_may_be_of_several_kinds_is_told_by_its_own_name(
+    api: Caller, content: Any, param: str
+) -> None:
+    response = api.create(question=..., images=..., messages=[{"role": "user", "content": content}])
+    assert response.json
+    assert response.status_code == 422
+    assert response.json["error"]["param"] == param

@@ -27,7 +27,21 @@ TABLE = [
     ("POST", "/v1/images", Scope.SUBMIT),
     ("DELETE", "/v1/images/img_x", Scope.SUBMIT),
     ("GET", "/v1/events", Scope.READ),
+    ("GET", f"{JOB}/deliveries", Scope.READ),
+    ("POST", f"{JOB}/deliveries", Scope.SUBMIT),
+    ("POST", "/v1/webhooks/secret", Scope.SUBMIT),
+    ("POST", "/v1/webhooks/secret/rotate", Scope.SUBMIT),
+    ("POST", "/v1/webhooks/enable", Scope.SUBMIT),
     ("POST", "/v1/chat/completions", Scope.SUBMIT),
+    ("POST", "/v1/files", Scope.SUBMIT),
+    ("GET", "/v1/files", Scope.READ),
+    ("GET", "/v1/files/x", Scope.READ),
+    ("GET", "/v1/files/x/content", Scope.READ),
+    ("DELETE", "/v1/files/x", Scope.SUBMIT),
+    ("POST", "/v1/batches", Scope.SUBMIT),
+    ("GET", "/v1/batches", Scope.READ),
+    ("GET", "/v1/batches/x", Scope.READ),
+    ("POST", "/v1/batches/x/cancel", Scope.SUBMIT),
     ("GET", "/v1/models", Scope.READ),
     ("GET", "/v1/models/x", Scope.READ),
     ("GET", "/v1/admin/keys", Scope.ADMIN),
@@ -105,8 +119,21 @@ def test_every_route_of_the_table_is_there_and_needs_what_it_says(app: Flask) ->
         assert needed_scope(method, rule.rule) is needed
 
 
+def test_every_route_under_v1_is_in_the_table(app: Flask) -> None:
+    adapter = app.url_map.bind("localhost")
+    told = {
+        (method, adapter.match(path, method, return_rule=True)[0].rule) for method, path, _ in TABLE
+    }
+    for rule in app.url_map.iter_rules():
+        for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}:
+            if rule.rule.startswith("/v1/"):
+                assert (method, rule.rule) in told, (
+                    f"{method} {rule.rule}: say in TABLE what scope it needs"
+                )
+
+
 def test_what_is_for_anybody_needs_no_key(app: Flask, client: Any) -> None:
-    for path in ("/healthz", "/readyz"):
+    for path in ("/healthz", "/readyz", "/openapi.json", "/docs"):
         assert app.test_client().get(path).status_code == 200
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import redis
 
+from jobs.batch import BatchLine
 from jobs.image_store import ImageStore
 from jobs.job import Draft, Job, Outcome, Reason, Status
 from jobs.ledger import Ledger, Limits
@@ -57,7 +58,10 @@ class Operation:
         return self.name
 
 
-NO_STATE = {"shared", "list", "spend", "say", "listen", "count", "signals"}
+NO_STATE = {
+    *("shared", "list", "spend", "say", "listen", "count", "signals"),
+    *("ended_lines", "take_batch"),
+}
 """Scripts that change nothing of which anybody was promised that it stays."""
 
 
@@ -135,6 +139,59 @@ def _failed(to: Scripted, _: Clock) -> str:
     claim = claimed(to)
     to.finish(claim, Outcome(Status.FAILED, Reason.ERROR, error=FAILURE))
     return claim.job.id
+
+
+FILE = ("acme", "file_1", "batch", "lines.jsonl", 9, 1, 60_000, 100)
+BATCH = (
+    *("acme", "batch_1", "file_1", "file_2", "file_3", "/v1/chat/completions", "24h", 60_000),
+    *("{}", 60_000, 9),
+)
+
+
+def _part(to: Scripted) -> None:
+    to.client.set(f"{PREFIX}file:acme:file_1:0", b"{}\n{}\n{}\n", px=60_000)
+
+
+def _file(to: Scripted) -> None:
+    _part(to)
+    to.script("keep_file", *FILE)
+
+
+def _batch(to: Scripted) -> None:
+    _file(to)
+    to.script("begin_batch", *BATCH)
+
+
+def _running(to: Scripted) -> None:
+    _batch(to)
+    to.script("move_batch", "batch_1", "valid", 2, "")
+
+
+def _line(to: Scripted, number: int = 1) -> Job:
+    line = BatchLine("batch_1", number, f"n{number}", number - 1, 3 * number)
+    return to.submit(numbered(number, f"What is {number}?", group="batch_1", batch=line))[0]
+
+
+def _out(to: Scripted, _: Clock) -> Job:
+    """The answered job of a batch's first line; that of the second waits."""
+    _running(to)
+    job = _line(to)
+    to.finish(claimed(to), ANSWER)
+    _line(to, 2)
+    return job
+
+
+def _write(to: Scripted, job: Job) -> Any:
+    lines = (job.id, "output", "{}\n", "", "errors", "{}\n")
+    return to.script("write_lines", "batch_1", 2, 3, 9, 10, *lines)
+
+
+def _whole(to: Scripted, clock: Clock) -> None:
+    job = _out(to, clock)
+    to.finish(claimed(to), ANSWER)
+    for other in (job.id, f"job_{2:032x}"):
+        to.script("write_lines", "batch_1", "", "", "", 2, other, "output", "{}\n")
+    to.script("move_batch", "batch_1", "settled", 0, "")
 
 
 def _told(to: Scripted, _: Clock) -> str:
@@ -225,6 +282,32 @@ OPERATIONS = [
         lambda to, _: to.script("drain", "w1", "finish"),
     ),
     Operation("retried", _failed, lambda to, job_id: to.script("retried", job_id, "acme", "job_2")),
+    Operation("keep_file", lambda to, _: _part(to), lambda to, _: to.script("keep_file", *FILE)),
+    Operation(
+        "erase_file",
+        lambda to, _: _file(to),
+        lambda to, _: to.script("erase_file", "acme", "file_1"),
+    ),
+    Operation(
+        "begin_batch", lambda to, _: _file(to), lambda to, _: to.script("begin_batch", *BATCH)
+    ),
+    Operation("submit a line of a batch", lambda to, _: _running(to), lambda to, _: _line(to)),
+    Operation("write_lines", _out, _write),
+    Operation(
+        "stop_batch",
+        _out,
+        lambda to, _: to.script("stop_batch", "batch_1", "acme", "cancelled"),
+    ),
+    Operation(
+        "move_batch",
+        _whole,
+        lambda to, _: to.script("move_batch", "batch_1", "settled", 0, ""),
+    ),
+    Operation(
+        "move_batch that cannot be run",
+        lambda to, _: _batch(to),
+        lambda to, _: to.script("move_batch", "batch_1", "invalid", 0, "[]"),
+    ),
     Operation("deliver", _told, lambda to, _: _deliver(to), False),
     Operation(
         "delivered",

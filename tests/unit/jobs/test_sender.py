@@ -276,6 +276,39 @@ def test_a_receiver_that_comes_back_is_told(
     assert [a.status for a in told(client, job_id).attempts] == [500] * 5 + [202]
 
 
+@pytest.mark.parametrize(
+    ("code", "header", "at_least", "at_most"),
+    [
+        (429, "3600", 3_600_000, 3_600_000),
+        (503, "3600", 3_600_000, 3_600_000),
+        (503, "Fri, 15 Jan 2027 09:00:00 GMT", 3_600_000, 3_600_000),
+        (503, "Fri, 15 Jan 2027 07:00:00 GMT", 1_000, 11_000),
+        (503, "99999999999999999999", LONGEST_WAIT_MS, LONGEST_WAIT_MS),
+        (503, "0", 1_000, 11_000),
+        (503, "-5", 1_000, 11_000),
+        (503, "soon", 1_000, 11_000),
+        (503, "²", 1_000, 11_000),
+        (500, "3600", 1_000, 11_000),
+    ],
+)
+def test_a_busy_receiver_may_say_when_it_wants_to_be_told(
+    client: Any,
+    clock: Clock,
+    ledger: Ledger,
+    secret: str,
+    receiver: Receiver,
+    code: int,
+    header: str,
+    at_least: int,
+    at_most: int,
+) -> None:
+    assert datetime.fromtimestamp(clock.now / 1000, UTC).isoformat().startswith("2027-01-15T08:00")
+    receiver.behaviour = status(code, f"Retry-After: {header}\r\n")
+    job_id = ended(ledger, receiver.url())
+    assert attempted(sender(client, clock)) == [Verdict.RETRY]
+    assert at_least <= (told(client, job_id).next_at or 0) - clock.now <= at_most
+
+
 def test_waits_are_drawn_from_all_that_is_below_a_growing_bound() -> None:
     longest = [wait_ms(tries, lambda: 1.0) for tries in range(1, 30)]
     assert longest[:3] == [

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from jobs.errors import ConfigurationError, Conflict
+from jobs.errors import ConfigurationError, Conflict, StoreUnavailable
 from jobs.webhook_secrets import OVERLAP_MS, WebhookSecrets
 from tests.ledgers import Clock
 
@@ -58,3 +58,18 @@ def test_only_a_tenant_has_a_secret(secrets: WebhookSecrets, name: str) -> None:
     for make in (secrets.create, secrets.rotate):
         with pytest.raises(ConfigurationError):
             make(name)
+
+
+def test_nobody_is_told_a_secret_before_it_is_on_disk(client: Any, clock: Clock) -> None:
+    def syncs() -> int:
+        told = client.info("commandstats").get("cmdstat_waitaof", {"calls": 0})
+        return int(told["calls"])
+
+    secrets = WebhookSecrets(client, clock)
+    before = syncs()
+    secrets.create("acme")
+    secrets.rotate("acme")
+    assert syncs() == before + 2
+    unconfirmed = WebhookSecrets(client, clock, replicas=1)
+    with pytest.raises(StoreUnavailable):
+        unconfirmed.rotate("acme")

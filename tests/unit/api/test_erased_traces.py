@@ -1,0 +1,74 @@
+"""Of an erased job nothing is left: not in the store, nor in its file once that is compacted."""
+
+import secrets
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from jobs.compaction import compact
+from jobs.errors import StoreUnavailable
+from jobs.job import Outcome, Status
+from jobs.ledger import Ledger
+from jobs.webhook_secrets import WebhookSecrets
+from llava_jobs.cli import cli
+from llava_jobs.embedded import EmbeddedStore
+from tests.eventually import eventually
+from tests.ledgers import claimed, everything
+from tests.unit.api.conftest import Caller
+from tests.unit.api.pictures import encoded
+from tests.unit.api.test_jobs_refused import uri
+
+PIECE = 48
+
+
+def files_with(store: EmbeddedStore, *traces: bytes) -> set[bytes]:
+    """Those of the traces that are in any file of the store's."""
+    held = [path.read_bytes() for path in Path(store.data_dir).rglob("*") if path.is_file()]
+    return {trace for trace in traces if any(trace in data for data in held)}
+
+
+@pytest.mark.parametrize("erased", ["one by one", "as a group"])
+def test_an_erased_job_is_in_no_file(
+    api: Caller, books: Ledger, store: EmbeddedStore, client: Any, erased: str
+) -> None:
+    WebhookSecrets(client).create("acme")
+    canary = f"canary-{secrets.token_hex(16)}"
+    noise = Image.frombytes("RGB", (64, 64), secrets.token_bytes(3 * 64 * 64))
+    images = [{"data": uri(encoded(noise, "PNG"))}]
+    jobs = [
+        api.create(
+            headers={"Idempotency-Key": f"{canary}-{state}"},
+            question=f"{canary} {state}?",
+            images=images,
+            group=f"{canary} group",
+            metadata={canary: [canary]},
+            stop=[canary],
+            webhook={"url": f"https://hooks.example.com/{canary}"},
+        ).json["id"]  # type: ignore[index]
+        for state in ("ended", "running", "queued")
+    ]
+    [picture] = [client.get(key)[100 : 100 + PIECE] for key in client.keys("lj:image:*")]
+    books.finish(claimed(books), Outcome(Status.SUCCEEDED, answer={"text": f"{canary} answer"}))
+    claimed(books)
+    traces = (canary.encode(), picture, *(job.encode() for job in jobs))
+    assert files_with(store, *traces) == set(traces)
+    if erased == "one by one":
+        for job in jobs:
+            assert api("DELETE", f"/v1/jobs/{job}").status_code == 204
+    else:
+        assert api("DELETE", f"/v1/groups/{canary} group").status_code == 204
+    left = repr(everything(client))
+    assert not [trace for trace in (canary, *jobs) if trace in left]
+    environment = {"LLAVA_JOBS_REDIS_URL": store.url}
+    assert CliRunner().invoke(cli, ["compact"], env=environment).exit_code == 0
+    eventually(lambda: not files_with(store, *traces), "no trace is left")
+
+
+def test_a_store_that_takes_too_long_is_told(client: Any) -> None:
+    client.bgrewriteaof()
+    with pytest.raises(StoreUnavailable, match="still"):
+        compact(client, -1)
+    compact(client, 60)
