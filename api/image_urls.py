@@ -6,9 +6,10 @@ import threading
 
 from api.images import ImageRejected
 from jobs.errors import InvalidRequest
+from jobs.lists import listed
 from jobs.outbound import Outbound
 from jobs.reach import Rules, Unreached
-from jobs.settings import Settings, listed
+from jobs.settings import Settings
 
 MOST_REDIRECTS = 3
 _MOST_AT_A_TIME = 16

@@ -17,10 +17,11 @@ from standardwebhooks import Webhook as Signer
 
 from jobs.deliveries import Deliveries, Delivery, Verdict
 from jobs.errors import JobsError
+from jobs.lists import listed
 from jobs.outbound import Outbound
 from jobs.reach import Rules, Unreached
 from jobs.retry_after import asked_ms
-from jobs.settings import Settings, listed
+from jobs.settings import Settings
 from jobs.tracing import Tracer, trace_id, tracer
 from jobs.webhook_secrets import WebhookSecrets
 

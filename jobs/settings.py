@@ -9,6 +9,9 @@ from typing import Literal
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from jobs.errors import ConfigurationError
+from jobs.lists import listed
+
 DEMO_MODEL = "demo"
 
 
@@ -193,9 +196,7 @@ class Settings(BaseSettings):
         description="streams, and other calls held open, of one API process; above: 503",
     )
     tenant_connections: int = Field(
-        default=64,
-        ge=1,
-        description="such calls of one tenant in one API process; above: 429",
+        default=64, ge=1, description="such calls of one tenant in one API process; above: 429"
     )
     chat_timeout_s: float = Field(
         default=300,
@@ -213,10 +214,7 @@ class Settings(BaseSettings):
         default=43_200, ge=60, description="how long somebody stays signed in to the pages"
     )
     sign_ins_per_minute: int = Field(
-        default=30,
-        ge=1,
-        le=10_000,
-        description="tries to sign in to the pages from one address in a minute; above: 429",
+        default=30, ge=1, le=10_000, description="tries to sign in from one address in a minute"
     )
 
     image_url_hosts: str = Field(
@@ -275,8 +273,7 @@ class Settings(BaseSettings):
         description="private networks to which webhooks may go, such as `10.1.0.0/16`; unset: none",
     )
     webhook_http_hosts: str = Field(
-        default="",
-        description="hosts to which webhooks may go without TLS, by http; unset: none",
+        default="", description="hosts to which webhooks may go without TLS, by http; unset: none"
     )
 
     access_log: bool = Field(
@@ -315,16 +312,9 @@ class Settings(BaseSettings):
     @property
     def required_redis_url(self) -> str:
         """The store's URL; raises ConfigurationError where none is set."""
-        from jobs.errors import ConfigurationError
-
         if self.redis_url is None:
             raise ConfigurationError(
                 "no store: set LLAVA_JOBS_REDIS_URL to a Redis 6.2+ or Valkey URL, "
                 "or start everything with `llava-jobs up`, which brings its own"
             )
         return self.redis_url.get_secret_value()
-
-
-def listed(text: str) -> tuple[str, ...]:
-    """Return the items of a setting that is a list, separated by commas or spaces."""
-    return tuple(text.replace(",", " ").lower().split())

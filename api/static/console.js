@@ -12,6 +12,7 @@ function tell(text) {
 
 // Answers, as they come
 
+const AGAIN_MS = 3000;
 const followed = new Map();
 
 function follow(box) {
@@ -31,28 +32,37 @@ function follow(box) {
     renew(box, null);
   });
   source.addEventListener("error", () => {
-    // What may be taken up again is; a session that is over leads to the door.
-    if (source.readyState === EventSource.CLOSED) location.reload();
+    // A browser takes up again what broke off, but not what was refused.
+    if (source.readyState === EventSource.CLOSED) again(box);
   });
 }
 
-/** Shows a box, or a part of it, as the server has it now. */
+function again(box) {
+  setTimeout(async () => {
+    const renewed = await renew(box, null).catch(() => false);
+    if (!renewed && box.isConnected) again(box);
+  }, AGAIN_MS);
+}
+
+/** Shows a box, or a part of it, as the server has it now; false where it does not tell. */
 async function renew(box, part) {
   const response = await fetch(box.dataset.answer, { headers: { "HX-Request": "true" } });
-  if (!response.ok || !box.isConnected) return;
+  if (response.status === 401) location.reload(); // which leads to the door
+  if (!response.ok || !box.isConnected) return false;
   const page = new DOMParser().parseFromString(await response.text(), "text/html");
   const fresh = page.querySelector(".answer");
   document.body.dispatchEvent(new CustomEvent("job-changed"));
   if (part) {
     const [from, to] = [fresh.querySelector(part), box.querySelector(part)];
     if (from && to) to.replaceWith(from);
-    return;
+    return true;
   }
   const focused = box.contains(document.activeElement);
   tell(fresh.dataset.news);
   box.replaceWith(fresh);
   htmx.process(fresh);
   if (focused) (fresh.querySelector("input[name=question]") ?? fresh).focus();
+  return true;
 }
 
 function followAll() {

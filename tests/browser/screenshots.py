@@ -51,7 +51,14 @@ def views(page: Page, look: str, key: str) -> Iterator[str]:
         page.locator(".turn", has_text=question).locator(".answer.succeeded").wait_for()
     page.locator(".recent li:first-child", has_text=ASKED[look][-1][1]).wait_for()
     page.locator(".recent li:first-child .succeeded").wait_for()
-    page.evaluate("document.activeElement.blur(), scrollTo(0, 0)")
+    page.evaluate(
+        """() => {
+            document.activeElement.blur();
+            scrollTo(0, 0);
+            const code = document.querySelector("#code-curl").firstChild;
+            code.data = code.data.replace(location.port, "8000");
+        }"""
+    )
     yield "ask"
     page.locator(".turn a.aside").click()
     page.locator("#line-title").wait_for()

@@ -3,10 +3,10 @@
 from typing import Any
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Page, expect
+from playwright.sync_api import expect
 
 from llava_jobs.demo import PICTURES
+from tests.browser.axe import flawless
 from tests.browser.browsers import PHONE
 from tests.browser.conftest import NewPage
 
@@ -17,14 +17,6 @@ LOOKS: dict[str, dict[str, Any]] = {
     "phone": {"viewport": PHONE, "has_touch": True},
     "dark phone": {"viewport": PHONE, "color_scheme": "dark"},
 }
-RULES = {"resultTypes": ["violations"], "rules": {"target-size": {"enabled": True}}}
-
-
-def flawless(page: Page) -> None:
-    """Hold a page to all of axe's rules, and to the width of its screen."""
-    result = Axe().run(page, options=RULES)
-    assert result.violations_count == 0, result.generate_report()
-    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), page.url
 
 
 @pytest.mark.parametrize("look", LOOKS)

@@ -64,6 +64,18 @@ def test_a_question_is_answered_on_the_page_and_asked_on(page: Page) -> None:
     expect(page.locator(".talk")).to_contain_text(re.compile(f"{RED}.*{CODE}", re.DOTALL))
 
 
+def test_up_says_where_to_ask(answering: Installation) -> None:
+    answering.line(rf"^console: {re.escape(answering.url)}/ in a browser")
+
+
+def test_a_stream_that_is_refused_is_not_given_up(page: Page, halted: Callable[[], None]) -> None:
+    page.route("**/events", lambda route: route.fulfill(status=429), times=1)
+    turn = ask(page, "What colour is the light, once more?")
+    expect(turn.locator(".state")).to_contain_text(re.compile("Place|A worker is at it"))
+    halted()
+    expect(turn.locator(".words")).to_have_text(RED)
+
+
 def test_a_picture_is_dropped_or_pasted(page: Page) -> None:
     page.goto("/")
     for event, name in (("drop", "portrait.jpg"), ("paste", "tall.jpg")):
@@ -295,12 +307,14 @@ def test_a_session_that_is_over_leads_to_the_door_and_back(
 def test_light_and_dark_and_both_languages_are_a_press_away(new_page: NewPage) -> None:
     page = new_page(viewport=PHONE)
     page.goto("/")
-    ground = "getComputedStyle(document.documentElement).backgroundColor"
-    light = page.evaluate(ground)
+    html = page.locator("html")
+    expect(html).to_have_class("scripted")
+    light = html.evaluate("html => getComputedStyle(html).backgroundColor")
     page.get_by_role("button", name="Dark look").click()
-    assert page.evaluate(ground) != light
+    expect(html).to_have_attribute("data-theme", "dark")
+    expect(html).not_to_have_css("background-color", light)
     page.get_by_role("button", name="Light look").click()
-    assert page.evaluate(ground) == light
+    expect(html).to_have_css("background-color", light)
     page.get_by_role("button", name="中文").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("看图提问")
     page.get_by_role("button", name="English").click()

@@ -59,6 +59,7 @@ PICTURE_ERRORS = (
     *("images_busy", "ledger_full"),
 )
 JOB_ERRORS = (
+    "paused",
     *("conflicting_fields", "question_missing", "question_too_long"),
     *("image_missing", "too_many_images", *PICTURE_ERRORS),
     *("image_url_off", "image_url_invalid", "image_url_forbidden", "image_url_timeout"),

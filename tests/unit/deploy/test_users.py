@@ -10,7 +10,7 @@ TEXT = (DEPLOY / "users.acl").read_text()
 RULES = dict(re.findall(r"^user (\w+) (.+?)(?=^\S|\Z)", TEXT, re.MULTILINE | re.DOTALL))
 NOT_FOR_WORKERS = {
     # Keys of the API, and what callers may do.
-    *("key", "keys", "tenants", "limits", "rate"),
+    *("key", "keys", "session", "tenants", "limits", "rate", "paused"),
     # What only the API writes.
     *("seq", "upload", "file", "files", "batch", "batches", "batch-turns", "open-batches"),
     "webhook-secret",

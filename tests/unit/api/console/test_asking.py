@@ -75,6 +75,24 @@ def test_the_place_in_the_queue_and_the_estimate_are_told(browser: Browser, book
     assert re.search(r"Place 1\. Starts in about \d", browser.get(f"/jobs/{job_id}").text)
 
 
+def test_a_question_that_is_being_answered_already_says_so(browser: Browser, books: Ledger) -> None:
+    first, second = asked(browser), asked(browser)
+    page = browser.get(f"/jobs/{second}").text
+    assert en("story.shared.title") in page
+    assert f'href="/jobs/{first}"' in page
+    answer(books)
+    assert "The code is E42." in browser.get(f"/jobs/{second}").text
+
+
+def test_a_running_job_is_told_to_stop(browser: Browser, books: Ledger) -> None:
+    job_id = asked(browser)
+    assert books.claim("demo", "w1")
+    assert en("story.processing.title") in browser.get(f"/jobs/{job_id}").text
+    part = browser.post(f"/jobs/{job_id}/cancel", PART).text
+    assert part.strip().startswith('<div class="answer processing"')
+    assert en("story.stopping.title") in browser.get(f"/jobs/{job_id}").text
+
+
 def test_htmx_gets_the_turn_and_nothing_around_it(browser: Browser) -> None:
     response = ask(browser, PART)
     assert response.status_code == 200
@@ -206,7 +224,11 @@ def test_what_was_asked_answered_and_sent_along_stays_text(
 def test_a_key_sees_and_does_what_its_scopes_say(signed_in_with: Any, browser: Browser) -> None:
     job_id = asked(browser)
     reader, sender = signed_in_with(Scope.READ), signed_in_with(Scope.SUBMIT)
-    assert reader.get(f"/jobs/{job_id}").status_code == 200
+    assert en("job.cancel") in browser.get(f"/jobs/{job_id}").text
+    seen = reader.get(f"/jobs/{job_id}")
+    assert seen.status_code == 200
+    assert not {en("job.cancel"), en("do.erase")} & set(re.findall(r">([^<]+)<", seen.text))
+    assert en("ask.may_not") in reader.get("/").text
     assert reader.post(f"/jobs/{job_id}/cancel").status_code == 403
     assert ask(reader).status_code == 403
     assert sender.get(f"/jobs/{job_id}").status_code == 403
