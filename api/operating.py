@@ -26,6 +26,12 @@ from jobs.job import Reason
 
 bp = Blueprint("operating", __name__, url_prefix="/v1/admin")
 
+_TOLD = (
+    *("name", "host", "slots", "slots_used", "heartbeat_age_s"),
+    *("gpu_memory_bytes", "gpu_memory_limit_bytes", "prefix_hit_rate"),
+)
+"""What is told of a worker, as jobs.signals has it."""
+
 
 class OfTenant(Fields):
     """The body of ``POST /v1/admin/intake/pause`` and ``resume``; null: of everybody."""
@@ -175,7 +181,8 @@ def _one_worker(name: str) -> Response:
 
 
 def _worker(one: Member) -> dict[str, Any]:
-    return {"model": one.model, "state": one.state, **vars(one.worker)}
+    told = {name: getattr(one.worker, name) for name in _TOLD}
+    return {"model": one.model, "state": one.state, **told}
 
 
 def _reason(text: str) -> Reason:

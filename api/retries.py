@@ -7,7 +7,7 @@ from functools import partial
 from flask import Blueprint, Response
 
 from api.auth import tenant
-from api.views import no_job, services, shown
+from api.views import address, no_job, services, shown
 
 bp = Blueprint("retries", __name__, url_prefix="/v1")
 
@@ -24,5 +24,5 @@ def retry_job(job_id: str) -> Response:
     if needs_worker:
         response.call_on_close(partial(parts.hints.publish, job.model))
     response.status_code = 202
-    response.headers["Location"] = f"/v1/jobs/{job.id}"
+    response.headers["Location"] = address(job.id)
     return response

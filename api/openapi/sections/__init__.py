@@ -9,6 +9,7 @@ from api.openapi.sections import (
     chat,
     finding,
     jobs,
+    operating,
     pictures,
     service,
     webhooks,
@@ -22,6 +23,7 @@ SECTIONS: tuple[Section, ...] = (
     batches.SECTION,
     webhooks.SECTION,
     administration.SECTION,
+    operating.SECTION,
     service.SECTION,
 )
 

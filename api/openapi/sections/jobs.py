@@ -64,9 +64,14 @@ JOB_ERRORS = (
     *("image_missing", "too_many_images", *PICTURE_ERRORS),
     *("image_url_off", "image_url_invalid", "image_url_forbidden", "image_url_timeout"),
     *("image_url_failed", "image_expired", "model_not_found"),
-    *("idempotency_mismatch", "tenant_queue_full"),
+    *("idempotency_mismatch", "tenant_queue_full", "paused"),
 )
 """Of whatever makes a job."""
+RETRY_ERRORS = at_their_status(
+    *("job_not_found", "job_not_failed", "image_expired", "tenant_queue_full", "paused"),
+    "ledger_full",
+)
+"""Of whatever asks a job again."""
 _ONLY_HERE = (
     *("previous_job_open", "previous_job_not_found", "previous_job_unanswered"),
     *("deadline_unmeetable", "webhook_url_invalid", "webhook_url_forbidden"),
@@ -150,6 +155,25 @@ SECTION = Section(
                 Answer(304, "you have it as it is", headers=("ETag", "Retry-After")),
             ),
             errors=at_their_status("job_not_found"),
+        ),
+        Operation(
+            "POST /v1/jobs/{job_id}/retry",
+            "retry_job",
+            "Ask a failed job again",
+            detail="Also one that was canceled. There is one new job, however often that is asked "
+            "for; `retry_of` in its metadata is the old one, which stays as it ended.",
+            parameters=(JOB_ID,),
+            answers=(
+                Answer(
+                    202,
+                    "the new job",
+                    Job,
+                    examples.QUEUED,
+                    headers=("Location", "ETag", "Retry-After"),
+                    links=_LINKS,
+                ),
+            ),
+            errors=RETRY_ERRORS,
         ),
         Operation(
             "GET /v1/jobs/{job_id}/stream",

@@ -142,7 +142,7 @@ def test_its_tenant_asks_a_failed_job_again_and_gets_the_same_new_one_every_time
     assert (first.status_code, again.status_code) == (202, 202)
     new = first.get_json()
     assert again.get_json()["id"] == new["id"] != job_id
-    assert first.headers["Location"] == f"/v1/jobs/{new['id']}"
+    assert first.headers["Location"].endswith(f"/v1/jobs/{new['id']}")
     assert first.headers["Retry-After"]
     assert (new["question"], new["metadata"]) == (QUESTION, {"retry_of": job_id})
     assert api.job(job_id)["status"] == "failed"
