@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from jobs.job import Outcome, Status
+from jobs.job import Outcome, Reason, Status
 from jobs.ledger import Ledger
-from tests.ledgers import everything
+from tests.ledgers import FAILURE, everything
 from tests.unit.api.batching import ENDPOINT, begin, picture, questions, uploaded
 from tests.unit.api.conftest import Caller, assert_problem
 
@@ -25,6 +25,7 @@ class Things:
 
     queued: str
     ended: str
+    failed: str
     image: str
     file: str
     batch: str
@@ -33,7 +34,7 @@ class Things:
     @property
     def ids(self) -> tuple[str, ...]:
         """The ids that the store gave them."""
-        return (self.queued, self.ended, self.image, self.file, self.batch)
+        return (self.queued, self.ended, self.failed, self.image, self.file, self.batch)
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -43,14 +44,15 @@ class Things:
 
 _NONE = "0" * 32
 NOWHERE = Things(
-    f"job_{_NONE}", f"job_{_NONE}", f"img_{_NONE}", f"file-{_NONE}", f"batch_{_NONE}", "nobody's"
+    *(f"job_{_NONE}", f"job_{_NONE}", f"job_{_NONE}"),
+    *(f"img_{_NONE}", f"file-{_NONE}", f"batch_{_NONE}", "nobody's"),
 )
 """What no tenant has."""
 
 
 @pytest.fixture
 def things(api: Caller, books: Ledger) -> Things:
-    """Of tenant acme: a job that has ended, one that waits, a picture, a group, a file, a batch."""
+    """Of tenant acme: jobs that ended, failed and wait, a picture, a group, a file and a batch."""
     api("POST", "/v1/webhooks/secret")
     url = "https://receiver.example.com/"
     ended = api.submit(question="question of acme", webhook={"url": url})
@@ -58,10 +60,14 @@ def things(api: Caller, books: Ledger) -> Things:
     assert claim
     answer = {"text": "answer of acme", "finish_reason": "stop"}
     books.finish(claim, Outcome(Status.SUCCEEDED, answer=answer))
+    failed = api.submit(question="question of acme", cache=False)
+    claim = books.claim("demo", "w1")
+    assert claim
+    books.finish(claim, Outcome(Status.FAILED, Reason.ERROR, error=FAILURE))
     queued = api.submit(question="question of acme", group=Things.group, cache=False)
     image = picture(api)
     lines = questions(image, 1)
-    return Things(queued, ended, image, uploaded(api, lines), begin(api, lines)["id"])
+    return Things(queued, ended, failed, image, uploaded(api, lines), begin(api, lines)["id"])
 
 
 Path = Callable[[Things], str]
@@ -69,6 +75,7 @@ NAMED: dict[str, tuple[Path, str]] = {
     "GET /v1/jobs/<job_id>": (lambda t: f"/v1/jobs/{t.ended}", "job_not_found"),
     "GET /v1/jobs/<job_id>/stream": (lambda t: f"/v1/jobs/{t.ended}/stream", "job_not_found"),
     "POST /v1/jobs/<job_id>/cancel": (lambda t: f"/v1/jobs/{t.queued}/cancel", "job_not_found"),
+    "POST /v1/jobs/<job_id>/retry": (lambda t: f"/v1/jobs/{t.failed}/retry", "job_not_found"),
     "DELETE /v1/jobs/<job_id>": (lambda t: f"/v1/jobs/{t.ended}", "job_not_found"),
     "GET /v1/jobs/<job_id>/deliveries": (
         lambda t: f"/v1/jobs/{t.ended}/deliveries",
