@@ -7,6 +7,8 @@ import shutil
 import tempfile
 from typing import Any
 
+from werkzeug.middleware.proxy_fix import ProxyFix
+
 from jobs.logs import formatter
 
 worker_class = "api.reception.Reception"
@@ -47,5 +49,17 @@ def on_exit(server: Any) -> None:
 
 
 def post_worker_init(worker: Any) -> None:
-    """Have streams end when the process is told to: their callers go on elsewhere at once."""
-    worker.wsgi.extensions["is_leaving"] = lambda: not worker.alive
+    """Have streams end when the process is told to: their callers go on elsewhere at once.
+
+    And what comes by a proxy that is trusted (`FORWARDED_ALLOW_IPS`) comes from where that says.
+    """
+    app, trusted = worker.wsgi, worker.cfg.forwarded_allow_ips
+    app.extensions["is_leaving"] = lambda: not worker.alive
+    direct = app.wsgi_app
+    proxied = ProxyFix(direct, x_for=1, x_proto=0)
+
+    def answer(environ: dict[str, Any], start_response: Any) -> Any:
+        is_trusted = trusted == ["*"] or environ["REMOTE_ADDR"] in trusted
+        return (proxied if is_trusted else direct)(environ, start_response)
+
+    app.wsgi_app = answer

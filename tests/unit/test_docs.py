@@ -107,3 +107,18 @@ def test_the_lock_meets_what_the_package_asks_for() -> None:
     for text in sum(project["optional-dependencies"].values(), project["dependencies"]):
         wanted = Requirement(text)
         assert wanted.specifier.contains(versions[wanted.name.lower()]), text
+
+
+def test_the_readme_tells_what_was_measured() -> None:
+    readme = (ROOT / "README.md").read_text()
+    [faults_all] = re.findall(r"^\| \*\*all\*\* .*$", _read("docs/reliability.md"), re.MULTILINE)
+    _, _, runs, accepted, *_ = (cell.strip() for cell in faults_all.split("|"))
+    assert runs.split()[0] in readme
+    assert f"| jobs accepted | {accepted} |" in readme
+    for row in re.findall(r"^\| (\w+), on disk \|(.*)\|$", _read("bench/results/queue.md"), re.M):
+        name, cells = row[0], [cell.strip() for cell in row[1].split("|")]
+        assert f"| {name} | {cells[0]} | {cells[3]} |" in readme
+
+
+def _read(path: str) -> str:
+    return (ROOT / path).read_text()

@@ -1,6 +1,7 @@
 """nginx with the shipped configuration, before the API as the compose file starts it."""
 
 import json
+import re
 import subprocess
 from pathlib import Path
 
@@ -67,6 +68,19 @@ def test_an_answer_is_held_back_as_long_as_its_caller_prefers(
     http.post(f"/v1/jobs/{job_id}/cancel")
     held = http.get(f"/v1/jobs/{job_id}", headers={"Prefer": "wait=60"})
     assert held.json()["status"] == "canceled"
+
+
+def test_who_tries_keys_at_one_address_keeps_nobody_at_another_out(shipped: Shipped) -> None:
+    def tries(address: str) -> httpx.Response:
+        transport = httpx.HTTPTransport(local_address=address)
+        with httpx.Client(base_url=shipped.url, transport=transport) as http:
+            token, *_ = re.findall(r'name="csrf" value="(\w+)"', http.get("/sign-in").text)
+            return http.post("/sign-in", data={"csrf": token, "key": "none"})
+
+    limit = int(Settings.model_fields["sign_ins_per_minute"].default)
+    seen = [tries("127.0.0.2").status_code for _ in range(limit + 1)]
+    assert seen[-1] == 429
+    assert tries("127.0.0.3").status_code != 429
 
 
 def test_a_body_that_is_too_large_is_refused_in_the_words_of_the_api(
