@@ -3,7 +3,6 @@
 Both tables are held to the application's routes, so that whoever adds one must say what it names.
 """
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -11,9 +10,11 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from jobs.job import Outcome, Status
+from jobs.job import Outcome, Reason, Status
 from jobs.ledger import Ledger
-from tests.unit.api.conftest import DATA_URI, Caller, assert_problem
+from tests.ledgers import FAILURE, everything
+from tests.unit.api.batching import ENDPOINT, begin, picture, questions, uploaded
+from tests.unit.api.conftest import Caller, assert_problem
 
 WHERE = "say in tests/unit/api/test_other_tenants.py what it names, or shows"
 
@@ -24,18 +25,34 @@ class Things:
 
     queued: str
     ended: str
+    failed: str
     image: str
+    file: str
+    batch: str
     group: str = "ticket-of-acme"
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """The ids that the store gave them."""
+        return (self.queued, self.ended, self.failed, self.image, self.file, self.batch)
 
     @property
     def words(self) -> tuple[str, ...]:
         """What no answer to anybody else may have in it."""
-        return (self.queued, self.ended, self.image, self.group, "question of acme")
+        return (*self.ids, self.group, "question of acme")
+
+
+_NONE = "0" * 32
+NOWHERE = Things(
+    *(f"job_{_NONE}", f"job_{_NONE}", f"job_{_NONE}"),
+    *(f"img_{_NONE}", f"file-{_NONE}", f"batch_{_NONE}", "nobody's"),
+)
+"""What no tenant has."""
 
 
 @pytest.fixture
 def things(api: Caller, books: Ledger) -> Things:
-    """Of tenant acme: a job that has ended, one that waits, a picture and a group."""
+    """Of tenant acme: jobs that ended, failed and wait, a picture, a group, a file and a batch."""
     api("POST", "/v1/webhooks/secret")
     url = "https://receiver.example.com/"
     ended = api.submit(question="question of acme", webhook={"url": url})
@@ -43,10 +60,14 @@ def things(api: Caller, books: Ledger) -> Things:
     assert claim
     answer = {"text": "answer of acme", "finish_reason": "stop"}
     books.finish(claim, Outcome(Status.SUCCEEDED, answer=answer))
+    failed = api.submit(question="question of acme", cache=False)
+    claim = books.claim("demo", "w1")
+    assert claim
+    books.finish(claim, Outcome(Status.FAILED, Reason.ERROR, error=FAILURE))
     queued = api.submit(question="question of acme", group=Things.group, cache=False)
-    image = api("POST", "/v1/images", json={"data": DATA_URI}).json
-    assert image
-    return Things(queued, ended, str(image["id"]))
+    image = picture(api)
+    lines = questions(image, 1)
+    return Things(queued, ended, failed, image, uploaded(api, lines), begin(api, lines)["id"])
 
 
 Path = Callable[[Things], str]
@@ -54,6 +75,7 @@ NAMED: dict[str, tuple[Path, str]] = {
     "GET /v1/jobs/<job_id>": (lambda t: f"/v1/jobs/{t.ended}", "job_not_found"),
     "GET /v1/jobs/<job_id>/stream": (lambda t: f"/v1/jobs/{t.ended}/stream", "job_not_found"),
     "POST /v1/jobs/<job_id>/cancel": (lambda t: f"/v1/jobs/{t.queued}/cancel", "job_not_found"),
+    "POST /v1/jobs/<job_id>/retry": (lambda t: f"/v1/jobs/{t.failed}/retry", "job_not_found"),
     "DELETE /v1/jobs/<job_id>": (lambda t: f"/v1/jobs/{t.ended}", "job_not_found"),
     "GET /v1/jobs/<job_id>/deliveries": (
         lambda t: f"/v1/jobs/{t.ended}/deliveries",
@@ -69,17 +91,28 @@ NAMED: dict[str, tuple[Path, str]] = {
     ),
     "DELETE /v1/groups/<text:name>": (lambda t: f"/v1/groups/{t.group}", "group_not_found"),
     "DELETE /v1/images/<image_id>": (lambda t: f"/v1/images/{t.image}", "image_not_found"),
+    "GET /v1/files/<file_id>": (lambda t: f"/v1/files/{t.file}", "file_not_found"),
+    "GET /v1/files/<file_id>/content": (lambda t: f"/v1/files/{t.file}/content", "file_not_found"),
+    "DELETE /v1/files/<file_id>": (lambda t: f"/v1/files/{t.file}", "file_not_found"),
+    "GET /v1/batches/<batch_id>": (lambda t: f"/v1/batches/{t.batch}", "batch_not_found"),
+    "POST /v1/batches/<batch_id>/cancel": (
+        lambda t: f"/v1/batches/{t.batch}/cancel",
+        "batch_not_found",
+    ),
 }
 """Routes that name a thing of a tenant's: its path, and the code of the 404."""
 
 SHOWN: dict[str, Path] = {
     "GET /v1/jobs": lambda t: f"/v1/jobs?ids={t.ended},{t.queued}",
     "GET /v1/events": lambda _: "/v1/events",
+    "GET /v1/files": lambda _: "/v1/files",
+    "GET /v1/batches": lambda _: "/v1/batches",
 }
 """Routes that show what a tenant has: how it is asked for all of another's."""
 
 CHANGES_NOTHING_ELSE = {
     *("POST /v1/jobs", "POST /v1/images", "POST /v1/chat/completions"),
+    *("POST /v1/files", "POST /v1/batches"),
     *("POST /v1/webhooks/secret", "POST /v1/webhooks/secret/rotate", "POST /v1/webhooks/enable"),
 }
 """Routes that make, or change, what the caller has; tests below name others' things in them."""
@@ -108,16 +141,15 @@ def test_every_route_of_tenants_is_in_one_of_the_tables(app: Flask) -> None:
 
 @pytest.mark.parametrize("route", NAMED)
 def test_a_thing_of_another_tenant_is_a_404_and_stays_as_it_is(
-    api: Caller, stranger: Caller, things: Things, route: str
+    stranger: Caller, client: Any, things: Things, route: str
 ) -> None:
     path, code = NAMED[route]
-    before = seen(api, things)
+    before = everything(client)
     response = stranger(route.partition(" ")[0], path(things))
     assert_problem(response, 404, code)
-    unknown = path(Things("job_" + "0" * 32, "job_" + "0" * 32, "img_" + "0" * 32, "nobody's"))
-    same = stranger(route.partition(" ")[0], unknown)
+    same = stranger(route.partition(" ")[0], path(NOWHERE))
     assert told(response) == told(same), "it cannot be told from what is not there at all"
-    assert seen(api, things) == before
+    assert everything(client) == before
 
 
 @pytest.mark.parametrize("route", NAMED)
@@ -169,6 +201,11 @@ def test_the_same_question_is_answered_anew_for_another_tenant(
     assert job["status"] == "queued"
 
 
+def test_a_batch_cannot_read_what_another_tenant_sent(stranger: Caller, things: Things) -> None:
+    asked = {"input_file_id": things.file, "endpoint": ENDPOINT, "completion_window": "24h"}
+    assert_problem(stranger("POST", "/v1/batches", json=asked), 400, "file_not_found")
+
+
 def test_an_idempotency_key_is_its_tenants_own(
     api: Caller, stranger: Caller, things: Things
 ) -> None:
@@ -176,13 +213,6 @@ def test_an_idempotency_key_is_its_tenants_own(
     first, other = api.create(key), stranger.create(key)
     assert first.status_code == other.status_code == 202
     assert first.json["id"] != other.json["id"]  # type: ignore[index]
-
-
-def seen(api: Caller, things: Things) -> str:
-    """All that a tenant sees of its own jobs."""
-    jobs = [api.job(job_id) for job_id in (things.queued, things.ended)]
-    deliveries = api("GET", f"/v1/jobs/{things.ended}/deliveries").json
-    return json.dumps([[{**job, "queue": None} for job in jobs], deliveries])
 
 
 def told(response: Any) -> dict[str, Any]:
