@@ -53,7 +53,7 @@ class ReceiverHealth:
             now = self._clock()
             pipe.zrange(f"{PREFIX}receivers", 0, most - 1)
             pipe.zcard(f"{PREFIX}receivers")
-            pipe.zrevrange(f"{PREFIX}gone", 0, most - 1)
+            pipe.zrevrange(f"{PREFIX}gone-tenants", 0, most - 1)
             hosts, count, tenants = pipe.execute()
             for host in map(bytes.decode, hosts):
                 pipe.zcount(f"{PREFIX}deliveries:{host}", "-inf", now)

@@ -21,7 +21,7 @@ local status, due = 'delivered', ''
 if ARGV[6] == 'gone' then
   status = 'disabled'
   redis.call('HSET', key('gone', job.tenant), redis.sha1hex(webhook.url), whole(now))
-  redis.call('ZADD', key('gone'), whole(now), job.tenant)
+  redis.call('ZADD', key('gone-tenants'), whole(now), job.tenant)
 elseif ARGV[6] == 'retry' then
   status, due = 'pending', whole(now + ARGV[7])
   if tonumber(due) > job.webhook_since + TELL_FOR then
