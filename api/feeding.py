@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -23,6 +22,7 @@ from api.batch_lines import (
 from api.chat_request import ChatCompletion
 from api.validation import validated
 from api.views import Services, drafted, submit
+from jobs.background import Background
 from jobs.batch import Batch, BatchLine, BatchStatus
 from jobs.batches import Ended, Read, Written
 from jobs.errors import BatchElsewhere, InvalidRequest, JobsError
@@ -43,7 +43,7 @@ _GOES_ON = (BatchStatus.VALIDATING, BatchStatus.IN_PROGRESS)
 _log = structlog.get_logger()
 
 
-class Feeder:
+class Feeder(Background):
     """A thread that goes on with batches; several, in as many processes, share them.
 
     It holds one line and one block of a file in memory, and the answers that it is writing down.
@@ -51,18 +51,7 @@ class Feeder:
 
     def __init__(self, parts: Services) -> None:
         self._parts = parts
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="feeder", daemon=True)
-
-    def start(self) -> None:
-        """Begin to feed in the background."""
-        self._thread.start()
-
-    def close(self) -> None:
-        """Feed no more; another feeder goes on."""
-        self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join(timeout=15)
+        super().__init__("feeder")
 
     def step(self) -> bool:
         """Go on with the batch whose turn it is; False where there is none.
@@ -81,9 +70,9 @@ class Feeder:
         return True
 
     def _run(self) -> None:
-        while not self._stop.wait(self._parts.settings.batch_ms / 1000):
+        while not self._closed.wait(self._parts.settings.batch_ms / 1000):
             try:
-                while not self._stop.is_set() and self.step():
+                while not self._closed.is_set() and self.step():
                     pass
             except JobsError as error:
                 _log.warning("batch_not_fed", code=error.code)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
+from jobs.background import Background
 from jobs.errors import JobsError
 from jobs.job import Status
 from jobs.pieces import START, Piece, Pieces
@@ -68,7 +69,7 @@ class Ear:
         self.woken.clear()
 
 
-class Following:
+class Following(Background):
     """Callers that follow jobs; one thread hears for all of them."""
 
     def __init__(self, pieces: Pieces) -> None:
@@ -76,20 +77,11 @@ class Following:
         self._ears: dict[str, set[Ear]] = defaultdict(set)
         self._speeches: dict[str, _Speech] = {}
         self._turn = threading.Condition()
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="following", daemon=True)
+        super().__init__("following")
 
-    def start(self) -> None:
-        """Begin to hear in the background."""
-        self._thread.start()
-
-    def close(self) -> None:
-        """Hear no more."""
-        self._stop.set()
+    def _wake(self) -> None:
         with self._turn:
             self._turn.notify()
-        if self._thread.is_alive():
-            self._thread.join(timeout=15)
 
     def follow(self, job_id: str) -> Ear:
         """Hear of a job from now on, until ``leave``."""
@@ -135,20 +127,20 @@ class Following:
             self._speeches.pop(name, None)
 
     def _run(self) -> None:
-        while not self._stop.is_set():
+        while not self._closed.is_set():
             with self._turn:
-                self._turn.wait_for(lambda: self._stop.is_set() or self._speeches)
+                self._turn.wait_for(lambda: self._closed.is_set() or self._speeches)
                 cursors = {name: speech.cursor for name, speech in self._speeches.items()}
-            if self._stop.is_set():
+            if self._closed.is_set():
                 return
             try:
                 self._take(self._pieces.after(cursors, WAIT_MS))
             except JobsError as error:
                 _log.warning("pieces_not_heard", code=error.code)
-                self._stop.wait(AGAIN_S)
+                self._closed.wait(AGAIN_S)
             except Exception as error:  # noqa: BLE001 - without this thread no stream would speak
                 _log.error("pieces_not_heard", error=type(error).__name__, exc_info=True)
-                self._stop.wait(AGAIN_S)
+                self._closed.wait(AGAIN_S)
 
     def _take(self, found: list[tuple[str, Piece]]) -> None:
         with self._turn:

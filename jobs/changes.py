@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 
 import redis
 import structlog
 
+from jobs.background import Background
 from jobs.scripts import PREFIX
 
 CHANGES = f"{PREFIX}changes"
@@ -17,37 +17,26 @@ CHANGES = f"{PREFIX}changes"
 _log = structlog.get_logger()
 
 
-class Changes:
+class Changes(Background):
     """A thread that calls ``heard(job id, status or word, tenant or "")`` at every change."""
 
     def __init__(self, client: redis.Redis, heard: Callable[[str, str, str], None]) -> None:
         self._client = client
         self._heard = heard
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="changes", daemon=True)
-
-    def start(self) -> None:
-        """Begin to listen in the background."""
-        self._thread.start()
-
-    def close(self) -> None:
-        """Stop listening."""
-        self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join(timeout=15)
+        super().__init__("changes")
 
     def _run(self) -> None:
-        while not self._stop.is_set():
+        while not self._closed.is_set():
             try:
                 self._listen()
             except redis.RedisError as error:
                 _log.warning("changes_not_heard", error=type(error).__name__)
-                self._stop.wait(0.5)
+                self._closed.wait(0.5)
 
     def _listen(self) -> None:
         with self._client.pubsub(ignore_subscribe_messages=True) as channel:
             channel.subscribe(CHANGES)
-            while not self._stop.is_set():
+            while not self._closed.is_set():
                 message = channel.get_message(timeout=1.0)
                 if message:
                     job_id, word, *tenant = message["data"].decode().split(" ")

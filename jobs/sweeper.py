@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import threading
-
 import redis
 import structlog
 
+from jobs.background import Background
 from jobs.errors import JobsError
 from jobs.hints import Hints
 from jobs.lead import Lead
@@ -17,7 +16,7 @@ from jobs.settings import Settings
 _log = structlog.get_logger()
 
 
-class Sweeper:
+class Sweeper(Background):
     """A thread that sweeps the ledger; of all sweepers on a store, one at a time does the work.
 
     Times are in milliseconds. After ``spare_after_ms`` in which none swept, the store was away and
@@ -40,18 +39,7 @@ class Sweeper:
         self._memory = memory
         self._interval_ms = interval_ms
         self._spare_after_ms = spare_after_ms
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="sweeper", daemon=True)
-
-    def start(self) -> None:
-        """Begin to sweep in the background."""
-        self._thread.start()
-
-    def close(self) -> None:
-        """Stop sweeping; another sweeper takes over within three intervals."""
-        self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join(timeout=15)
+        super().__init__("sweeper")
 
     def sweep(self) -> None:
         """Do one round: guard the memory, repair the ledger, publish the hints that are missing."""
@@ -66,7 +54,7 @@ class Sweeper:
                 self._ledger.scripts.run("count", "republished_hints", missing)
 
     def _run(self) -> None:
-        while not self._stop.wait(self._interval_ms / 1000):
+        while not self._closed.wait(self._interval_ms / 1000):
             try:
                 if self._lead.hold(3 * self._interval_ms):
                     self.sweep()

@@ -10,6 +10,7 @@ from typing import Any
 
 import structlog
 
+from jobs.background import Background
 from jobs.drain import Drain
 from jobs.errors import JobsError
 from jobs.job import Claim
@@ -36,7 +37,7 @@ class _Held:
     halt: Callable[[], object] | None = None
 
 
-class Leases:
+class Leases(Background):
     """What a worker holds, kept alive until it is let go.
 
     Held by fencing token, not by job: a worker that was silent for too long may be given a job
@@ -62,19 +63,16 @@ class Leases:
         self._is_drained = False
         self._held: dict[int, _Held] = {}
         self._lock = threading.Condition()
-        self._closed = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="leases", daemon=True)
+        super().__init__("leases")
 
     def start(self) -> None:
         """Make the worker known and begin to renew."""
         self._renew()
-        self._thread.start()
+        super().start()
 
     def close(self) -> None:
         """Stop renewing and take the worker off the list of live ones."""
-        self._closed.set()
-        if self._thread.is_alive():
-            self._thread.join(timeout=15)
+        super().close()
         try:
             self._ledger.leave(self._worker, self._model)
         except JobsError as error:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
+from jobs.background import Background
 from jobs.errors import JobsError
 from jobs.job import Claim
 from jobs.pieces import Piece, Pieces
@@ -32,7 +33,7 @@ class _Speaker:
     said: list[str] = field(default_factory=list)
 
 
-class Narrator:
+class Narrator(Background):
     """A thread that writes the pieces of all running jobs together, never in the engine's step.
 
     A job that nobody listens to is not read while it runs, and costs nothing.
@@ -42,20 +43,11 @@ class Narrator:
         self._pieces = pieces
         self._speakers: dict[int, _Speaker] = {}
         self._turn = threading.Condition()
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="narrator", daemon=True)
+        super().__init__("narrator")
 
-    def start(self) -> None:
-        """Begin to write in the background."""
-        self._thread.start()
-
-    def close(self) -> None:
-        """Write no more."""
-        self._stop.set()
+    def _wake(self) -> None:
         with self._turn:
             self._turn.notify()
-        if self._thread.is_alive():
-            self._thread.join(timeout=15)
 
     def attend(self, claim: Claim) -> None:
         """Know of a job that has been claimed."""
@@ -100,14 +92,14 @@ class Narrator:
             self._turn.notify()
 
     def _run(self) -> None:
-        while not self._stop.is_set():
+        while not self._closed.is_set():
             with self._turn:
-                self._turn.wait_for(lambda: self._stop.is_set() or self._unwritten())
+                self._turn.wait_for(lambda: self._closed.is_set() or self._unwritten())
                 told = [(speaker, "".join(speaker.said)) for speaker in self._unwritten()]
                 for speaker, text in told:
                     speaker.said[:] = [text]
             if told:
-                self._stop.wait(PAUSE_S if self._write(told) else AGAIN_S)
+                self._closed.wait(PAUSE_S if self._write(told) else AGAIN_S)
 
     def _unwritten(self) -> list[_Speaker]:
         return [speaker for speaker in self._speakers.values() if speaker.said]

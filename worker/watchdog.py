@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Protocol
 
 import structlog
 
+from jobs.background import Background
 from jobs.errors import JobsError
 from jobs.hints import Hints
 from jobs.ledger import Ledger
@@ -40,7 +40,7 @@ class Patience:
     drain: float
 
 
-class Watchdog:
+class Watchdog(Background):
     """A thread that looks whether the engine steps and the consumer claims.
 
     An engine whose step never ends cannot be stopped from within its process: its jobs are counted
@@ -71,18 +71,7 @@ class Watchdog:
         self._end = end
         self._beat = beat
         self._content = time.monotonic()
-        self._closed = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
-
-    def start(self) -> None:
-        """Begin to look."""
-        self._thread.start()
-
-    def close(self) -> None:
-        """Look no more: what follows is a drain, which has a clock of its own."""
-        self._closed.set()
-        if self._thread.is_alive():
-            self._thread.join(timeout=15)
+        super().__init__("watchdog")
 
     def is_deaf(self) -> bool:
         """Whether work and room for it were seen at every look for too long, and none was claimed.
