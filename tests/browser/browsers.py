@@ -5,10 +5,17 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Page,
+    expect,
+    sync_playwright,
+)
 
 DESK = {"width": 1280, "height": 860}
 PHONE = {"width": 390, "height": 844}
@@ -41,6 +48,37 @@ def visit(browser: Browser, url: str, **options: Any) -> BrowserContext:
     context = browser.new_context(base_url=url, reduced_motion="reduce", **settings)
     context.set_default_timeout(PATIENCE_MS)
     return context
+
+
+NewPage = Callable[..., Page]
+
+
+@contextlib.contextmanager
+def quiet_pages(browser: Browser, url: str, session: Any) -> Iterator[NewPage]:
+    """Opens pages for who is signed in (or not, with ``storage_state=None``), with any options.
+
+    A page must leave the browser's console empty: no error of a script, nothing that the pages'
+    own policy had to stop.
+    """
+    problems: list[str] = []
+
+    def note(message: ConsoleMessage) -> None:
+        # A page that is not there, or not allowed, is meant where a test opens it.
+        if message.type in {"error", "warning"} and "a status of 4" not in message.text:
+            problems.append(message.text)
+
+    with contextlib.ExitStack() as opened:
+
+        def open_one(**options: Any) -> Page:
+            settings = {"storage_state": session, **options}
+            page = opened.enter_context(visit(browser, url, **settings)).new_page()
+            page.on("console", note)
+            page.on("pageerror", lambda error: problems.append(str(error)))
+            page.on("dialog", lambda dialog: problems.append(f"a dialog: {dialog.message}"))
+            return page
+
+        yield open_one
+    assert problems == []
 
 
 def sign_in(page: Page, key: str) -> None:

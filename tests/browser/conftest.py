@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page
+from playwright.sync_api import Browser, Page
 
-from tests.browser.browsers import chromium, program, sign_in, visit
+from tests.browser.browsers import NewPage, chromium, program, quiet_pages, sign_in, visit
 from tests.conftest import absent
 from tests.installations import Installation, run
-
-NewPage = Callable[..., Page]
 
 
 @pytest.fixture(scope="module")
@@ -37,30 +34,9 @@ def session(browser: Browser, answering: Installation) -> Any:
 
 @pytest.fixture
 def new_page(browser: Browser, answering: Installation, session: Any) -> Iterator[NewPage]:
-    """Opens pages for who is signed in (or not, with ``storage_state=None``), with any options.
-
-    A page must leave the browser's console empty: no error of a script, nothing that the pages'
-    own policy had to stop.
-    """
-    problems: list[str] = []
-
-    def note(message: ConsoleMessage) -> None:
-        # A page that is not there, or not allowed, is meant where a test opens it.
-        if message.type in {"error", "warning"} and "a status of 4" not in message.text:
-            problems.append(message.text)
-
-    with contextlib.ExitStack() as opened:
-
-        def open_one(**options: Any) -> Page:
-            settings = {"storage_state": session, **options}
-            page = opened.enter_context(visit(browser, answering.url, **settings)).new_page()
-            page.on("console", note)
-            page.on("pageerror", lambda error: problems.append(str(error)))
-            page.on("dialog", lambda dialog: problems.append(f"a dialog: {dialog.message}"))
-            return page
-
-        yield open_one
-    assert problems == []
+    """Opens pages of the installation."""
+    with quiet_pages(browser, answering.url, session) as opens:
+        yield opens
 
 
 @pytest.fixture

@@ -7,8 +7,7 @@ from playwright.sync_api import expect
 
 from llava_jobs.demo import PICTURES
 from tests.browser.axe import flawless
-from tests.browser.browsers import PHONE
-from tests.browser.conftest import NewPage
+from tests.browser.browsers import PHONE, NewPage
 
 LOOKS: dict[str, dict[str, Any]] = {
     "light": {},

@@ -7,8 +7,7 @@ from typing import Any
 from playwright.sync_api import Locator, Page, expect
 
 from llava_jobs.demo import PICTURES
-from tests.browser.browsers import PHONE, sign_in
-from tests.browser.conftest import NewPage
+from tests.browser.browsers import PHONE, NewPage, sign_in
 from tests.installations import Installation, caller, ended
 
 RED = "The light is red."

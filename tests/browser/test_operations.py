@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, expect
+from playwright.sync_api import Browser, Page, expect
 
 from jobs.drain import Drain, Drains
 from jobs.errors import IntakePaused, Unauthorized
@@ -15,7 +15,7 @@ from jobs.job import Reason
 from jobs.keys import Keys, Scope
 from jobs.tenants import TenantLimits, Tenants
 from tests.browser.axe import flawless
-from tests.browser.browsers import PHONE, sign_in, visit
+from tests.browser.browsers import PHONE, quiet_pages, sign_in, visit
 from tests.browser.busy import FAILURES, Busy, busy
 from tests.eventually import eventually
 from tests.ledgers import MODEL, draft, submitted
@@ -48,29 +48,15 @@ def session(browser: Browser, day: Busy) -> Any:
 
 @pytest.fixture
 def opened(browser: Browser, day: Busy, session: Any) -> Iterator[Open]:
-    """Opens pages for the operator; nothing may be said in the browser's console."""
-    said: list[str] = []
-    contexts = []
+    """Opens pages for the operator."""
+    with quiet_pages(browser, day.url, session) as opens:
 
-    def note(message: ConsoleMessage) -> None:
-        # A form that is refused is a 4xx, which the browser says as well.
-        if message.type in ("error", "warning") and "a status of 4" not in message.text:
-            said.append(message.text)
+        def one(path: str = "/console", **options: Any) -> Page:
+            page = opens(**options)
+            page.goto(path)
+            return page
 
-    def one(path: str = "/console", **options: Any) -> Page:
-        context = visit(browser, day.url, storage_state=session, **options)
-        contexts.append(context)
-        page = context.new_page()
-        page.on("console", note)
-        page.on("pageerror", lambda error: said.append(str(error)))
-        page.on("dialog", lambda dialog: said.append(dialog.message))
-        page.goto(path)
-        return page
-
-    yield one
-    for context in contexts:
-        context.close()
-    assert said == []
+        yield one
 
 
 @pytest.fixture(params=[True, False], ids=["scripts", "no scripts"])
