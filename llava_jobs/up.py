@@ -240,7 +240,7 @@ def run(plan: Plan, say: Callable[[str], object]) -> None:
     with up.running():
         if up.await_ready():
             say(f"ready {plan.url}")
-            say(f"console: {plan.url}/ in a browser; sign in with your key")
+            say(f"console: {plan.url}/ in a browser; sign in with a key")
             up.watch()
         say("stopping")
     say("stopped")

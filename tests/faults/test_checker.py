@@ -54,6 +54,8 @@ def answered(of: Order, name: str, **fields: Any) -> Job:
         "deduplicated_from": None,
         "previous": None,
         "webhook_status": None,
+        "retried_as": None,
+        "trace": None,
         "version": 2,
     }
     return Job(**{**record, **fields})

@@ -39,7 +39,8 @@ def test_the_readme_shows_four_calls() -> None:
 
 def test_submit_then_poll_gives_the_answer(answering: Installation) -> None:
     accepted = run_block("submit", answering)
-    assert accepted["status"] == "queued"
+    # What another test has asked already is answered at once.
+    assert accepted["status"] in {"queued", "succeeded"}
     answered = run_block("poll", answering, JOB_ID=accepted["id"])
     assert answered["answer"]["text"] == "The code is E42."
 
