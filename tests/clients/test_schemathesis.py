@@ -63,11 +63,12 @@ FATAL = {
 OUT_OF_REACH = {
     *("POST /v1/webhooks/enable", "POST /v1/jobs/{job_id}/deliveries"),
     *("POST /v1/batches", "GET /v1/batches/{batch_id}", "POST /v1/batches/{batch_id}/cancel"),
+    *("POST /v1/jobs/{job_id}/retry", "POST /v1/admin/jobs/{job_id}/retry"),
     "GET /openapi.json",
     *FATAL.values(),
 }
-"""Calls that need a receiver of webhooks, or a file that was sent before; what schemathesis begins
-with; and those above."""
+"""Calls that need a receiver of webhooks, a file that was sent before or a job that failed; what
+schemathesis begins with; and those above."""
 
 
 @dataclass(frozen=True)
