@@ -4,8 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-# One more than there are cores, as tests wait for processes half of their time; four are enough.
-PARALLEL ?= $(shell $(PYTHON) -c 'import os; print(min(4, 1 + (os.cpu_count() or 1)))')
+# The long files first, so that at the end no process has a long one alone.
+SUITE := tests/faults tests/integration tests/clients tests/browser tests/unit
 
 .PHONY: help demo test check faults bench bench-queue docs up clean
 
@@ -16,7 +16,7 @@ demo: $(STAMP)  ## answer the bundled pictures through the whole system
 	@$(BIN)/llava-jobs demo
 
 test: $(STAMP)  ## the whole suite
-	@$(BIN)/pytest -n $(PARALLEL) --dist loadfile
+	@$(BIN)/pytest -n logical --maxprocesses 4 --dist loadfile $(SUITE)
 
 check: $(STAMP)  ## style, types and the directions of imports
 	@$(BIN)/ruff check .
