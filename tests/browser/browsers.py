@@ -72,6 +72,8 @@ def quiet_pages(browser: Browser, url: str, session: Any) -> Iterator[NewPage]:
         def open_one(**options: Any) -> Page:
             settings = {"storage_state": session, **options}
             page = opened.enter_context(visit(browser, url, **settings)).new_page()
+            # In time: where one is expected, what is to catch the dialogue is not waited for.
+            page.on("filechooser", lambda _: None)
             page.on("console", note)
             page.on("pageerror", lambda error: problems.append(str(error)))
             page.on("dialog", lambda dialog: problems.append(f"a dialog: {dialog.message}"))

@@ -200,8 +200,6 @@ def test_without_scripts_everything_still_goes(new_page: NewPage, answering: Ins
 
 def test_with_the_keyboard_alone(new_page: NewPage, answering: Installation) -> None:
     page = new_page(storage_state=None)
-    # Asked for in time: what is to catch the dialogue is not waited for where one is expected.
-    page.on("filechooser", lambda _: None)
     page.goto("/sign-in")
     page.keyboard.type(answering.key)
     page.keyboard.press("Enter")
