@@ -16,8 +16,9 @@ from api.fleet import Member, fleet
 from api.private import private
 from api.queries import Query, read_query
 from api.representation import moment
+from api.retries import ask_any_again, ask_failed_again
 from api.validation import Fields, read_json
-from api.views import no_job, services
+from api.views import services
 from jobs.drain import Drain
 from jobs.errors import NotFound
 from jobs.failures import REASONS
@@ -126,11 +127,7 @@ def list_failures(reason: str) -> Response:
 @bp.post("/failures/<reason>/retry")
 def retry_failures(reason: str) -> Response:
     """Ask again what failed for a reason, a bounded number at a time."""
-    parts = services()
-    skip = read_json(RetryFailures, request).skip
-    bulk = parts.operations.retrying.retry_failed(_reason(reason), skip)
-    for model in {job.model for job in bulk.retried}:
-        parts.hints.publish(model, sum(job.model == model for job in bulk.retried))
+    bulk = ask_failed_again(_reason(reason), read_json(RetryFailures, request).skip)
     told = {"retried": len(bulk.retried), "not_retried": bulk.kept, "left": bulk.left}
     return private({**told, "skip": bulk.skip})
 
@@ -138,13 +135,7 @@ def retry_failures(reason: str) -> Response:
 @bp.post("/jobs/<job_id>/retry")
 def retry_job(job_id: str) -> Response:
     """Ask again what a failed or canceled job of any tenant asked."""
-    parts = services()
-    found = parts.operations.retrying.retry_any(job_id)
-    if found is None:
-        raise no_job()
-    job, needs_worker = found
-    if needs_worker:
-        parts.hints.publish(job.model)
+    job = ask_any_again(job_id)
     return private({"id": job.id, "tenant": job.tenant, "retry_of": job_id}, 202)
 
 

@@ -2,14 +2,38 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from functools import partial
 
 from flask import Blueprint, Response
 
 from api.auth import tenant
 from api.views import address, no_job, services, shown
+from jobs.job import Job, Reason
+from jobs.retrying import Bulk
 
 bp = Blueprint("retries", __name__, url_prefix="/v1")
+
+
+def ask_failed_again(reason: Reason, skip: int) -> Bulk:
+    """Ask again what failed for a reason, as many as one call takes, and call workers to it."""
+    parts = services()
+    bulk = parts.operations.retrying.retry_failed(reason, skip)
+    for model, count in Counter(job.model for job in bulk.retried).items():
+        parts.hints.publish(model, count)
+    return bulk
+
+
+def ask_any_again(job_id: str) -> Job:
+    """Ask again what a job of any tenant asked, and call a worker to it; raises NotFound."""
+    parts = services()
+    found = parts.operations.retrying.retry_any(job_id)
+    if found is None:
+        raise no_job()
+    job, needs_worker = found
+    if needs_worker:
+        parts.hints.publish(job.model)
+    return job
 
 
 @bp.post("/jobs/<job_id>/retry")

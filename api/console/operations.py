@@ -12,7 +12,8 @@ from api.console.languages import chosen
 from api.console.overview import overview
 from api.console.rendering import is_part, page
 from api.console.sizes import size
-from api.views import no_job, services
+from api.retries import ask_any_again, ask_failed_again
+from api.views import services
 from jobs.drain import Drain
 from jobs.errors import NotFound
 from jobs.failures import REASONS
@@ -84,13 +85,8 @@ def retry_failures() -> Response:
     reason = request.form.get("reason", "")
     if reason not in REASONS:
         raise NotFound("jobs fail for these reasons: " + ", ".join(REASONS))
-    parts = services()
     skip = request.form.get("skip", "0")
-    bulk = parts.operations.retrying.retry_failed(
-        Reason(reason), int(skip) if skip.isdecimal() and len(skip) < 10 else 0
-    )
-    for model in {job.model for job in bulk.retried}:
-        parts.hints.publish(model, sum(job.model == model for job in bulk.retried))
+    bulk = ask_failed_again(Reason(reason), int(skip) if skip.isdecimal() and len(skip) < 10 else 0)
     kept = sum(bulk.kept.values())
     counts = {"retried": len(bulk.retried), "kept": kept, "left": bulk.left, "skip": bulk.skip}
     return _back("retried", reason=reason, **counts)
@@ -99,13 +95,7 @@ def retry_failures() -> Response:
 @bp.post("/failures/job")
 def retry_job() -> Response:
     """Ask one failed job again."""
-    parts = services()
-    found = parts.operations.retrying.retry_any(request.form.get("job", ""))
-    if found is None:
-        raise no_job()
-    job, needs_worker = found
-    if needs_worker:
-        parts.hints.publish(job.model)
+    ask_any_again(request.form.get("job", ""))
     return _back("retried_one")
 
 
