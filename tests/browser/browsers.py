@@ -89,3 +89,10 @@ def sign_in(page: Page, key: str) -> None:
     page.locator("#key").fill(key)
     page.locator("main button").click()
     page.wait_for_url(lambda url: "/sign-in" not in url)
+
+
+def signed_in(browser: Browser, url: str, key: str) -> Any:
+    """What the browser of somebody keeps who signed in with a key."""
+    with visit(browser, url) as context:
+        sign_in(context.new_page(), key)
+        return context.storage_state()

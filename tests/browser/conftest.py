@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page
 
-from tests.browser.browsers import NewPage, chromium, program, quiet_pages, sign_in, visit
+from tests.browser.browsers import NewPage, chromium, program, quiet_pages, signed_in
 from tests.conftest import absent
 from tests.installations import Installation, run
 
@@ -27,9 +27,7 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture(scope="module")
 def session(browser: Browser, answering: Installation) -> Any:
     """The cookies of somebody who signed in with the installation's key."""
-    with visit(browser, answering.url) as context:
-        sign_in(context.new_page(), answering.key)
-        return context.storage_state()
+    return signed_in(browser, answering.url, answering.key)
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from jobs.job import Reason
 from jobs.keys import Keys, Scope
 from jobs.tenants import TenantLimits, Tenants
 from tests.browser.axe import flawless
-from tests.browser.browsers import PHONE, quiet_pages, sign_in, visit
+from tests.browser.browsers import PHONE, quiet_pages, signed_in
 from tests.browser.busy import FAILURES, Busy, busy
 from tests.eventually import eventually
 from tests.ledgers import MODEL, draft, submitted
@@ -41,9 +41,7 @@ def day(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Busy]:
 @pytest.fixture(scope="module")
 def session(browser: Browser, day: Busy) -> Any:
     """What the browser of an operator keeps."""
-    with visit(browser, day.url) as context:
-        sign_in(context.new_page(), day.operator)
-        return context.storage_state()
+    return signed_in(browser, day.url, day.operator)
 
 
 @pytest.fixture
