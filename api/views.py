@@ -201,7 +201,7 @@ def shown(job: Job) -> Response:
 def drafted(
     parts: Services, owner: str, body: CreateJob, idempotency_key: str | None = None
 ) -> Draft:
-    """Return the job that a body asks for, its pictures stored."""
+    """Return the job that a body asks for, with its pictures."""
     settings = parts.settings
     previous = _previous(parts, owner, body)
     _check_limits(body, settings, len(previous.conversation.images) if previous else 0)
@@ -213,7 +213,8 @@ def drafted(
             param="model",
         )
     webhook = parts.receivers.accept(owner, body.webhook) if body.webhook else None
-    conversation = _conversation(body, parts.pictures.shown(owner, body.sources))
+    images, pictures = parts.pictures.shown(owner, body.sources)
+    conversation = _conversation(body, images)
     draft = Draft(
         tenant=owner,
         model=model,
@@ -229,6 +230,7 @@ def drafted(
         cache=body.cache,
         revision=settings.revision,
         webhook=webhook,
+        pictures=pictures,
     )
     fixed = f"{draft.model}|{draft.priority}|{draft.deadline_ms}|{draft.group}|"
     fixed += f"{webhook.to_json()}|" if webhook else ""
