@@ -15,7 +15,7 @@ import structlog
 from celery import Celery
 
 from jobs.errors import JobsError
-from jobs.scripts import PREFIX
+from jobs.scripts import PREFIX, Scripts
 from jobs.store import sentinels_of, told_plainly
 
 TASK = "worker.answer"
@@ -86,6 +86,7 @@ class Hints:
     def __init__(self, app: Celery, client: redis.Redis) -> None:
         self._app = app
         self._client = client
+        self._run = Scripts(client).run
         self._written: dict[str, str] = {}
 
     def publish(self, model: str, count: int = 1) -> bool:
@@ -98,10 +99,7 @@ class Hints:
         written = self._written[model]
         hints = [written.replace(_NO_ID, str(uuid.uuid4())) for _ in range(min(count, AT_MOST))]
         try:
-            with told_plainly(), self._client.pipeline(transaction=False) as pipe:
-                pipe.lpush(_list_of(model), *hints)
-                pipe.ltrim(_list_of(model), 0, AT_MOST - 1)
-                pipe.execute()
+            self._run("hint", queue_of(model), AT_MOST, *hints)
         except (JobsError, redis.RedisError, OSError) as error:
             _log.warning("hint_not_published", model=model, error=type(error).__name__)
             return False
@@ -110,7 +108,7 @@ class Hints:
     def waiting(self, model: str) -> int:
         """Return how many hints of a model wait in the broker; raises StoreUnavailable."""
         with told_plainly():
-            return int(self._client.llen(_list_of(model)))
+            return int(self._client.llen(f"{_KEY_PREFIX}{queue_of(model)}"))
 
     def missing(self, model: str, queued: int) -> int:
         """Return how many hints must be published so that ``queued`` jobs will be claimed."""
@@ -119,10 +117,6 @@ class Hints:
     def close(self) -> None:
         """Close what Celery holds."""
         self._app.close()
-
-
-def _list_of(model: str) -> str:
-    return f"{_KEY_PREFIX}{queue_of(model)}"
 
 
 def _written(app: Celery, model: str) -> str:

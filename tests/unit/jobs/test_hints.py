@@ -67,6 +67,16 @@ def test_hints_are_what_celery_itself_writes_each_under_an_id_of_its_own(
         assert hint == json.loads(json.dumps(message).replace(theirs, own))
 
 
+def test_a_hint_waits_for_no_disk(hints: Hints, client: Any) -> None:
+    def written() -> int:
+        return int(client.info("persistence")["aof_current_size"])
+
+    before = written()
+    hints.publish(MODEL)
+    assert written() == before
+    assert hints.waiting(MODEL) == 1
+
+
 def test_there_are_never_more_hints_than_plenty(hints: Hints) -> None:
     hints.publish(MODEL, AT_MOST - 1)
     hints.publish(MODEL, 3)
