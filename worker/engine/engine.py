@@ -48,8 +48,7 @@ class Engine:
         embedding = PictureEmbedding(model.get_input_embeddings(), resolved.picture_tokens)
         model.set_input_embeddings(embedding)
         if model.device.type == "cpu":
-            linears.use(model.model.language_model)
-            linears.use(model.lm_head)
+            linears.pack(model)
         kernels = attention.best_kernels(model.device, model.dtype)
         attention.use(model, kernels)
         # Decoding shares no state with the prompts' tokenizer, which other threads use meanwhile.
