@@ -49,12 +49,13 @@ class Engine:
         model.set_input_embeddings(embedding)
         if model.device.type == "cpu":
             linears.pack(model)
-        kernels = attention.best_kernels(model.device, model.dtype)
-        attention.use(model, kernels)
+        attention.use(model)
         # Decoding shares no state with the prompts' tokenizer, which other threads use meanwhile.
         self._tokenizer = deepcopy(loaded.processor.tokenizer)
         self._device = model.device
-        self._batch = Batch(model, resolved, graphs=kernels.capturable)
+        layers = model.config.get_text_config().num_hidden_layers
+        kernels = attention.best_kernels(model.device, model.dtype, layers)
+        self._batch = Batch(model, resolved, kernels)
         words = embedding.vocabulary
         self._intake = Intake(
             Prompts(loaded.processor, model.config.image_token_id, words),

@@ -1,7 +1,12 @@
 """Matrix products on a CPU, by weights that are laid out for them once."""
 
+from typing import Literal, TypeGuard
+
 import torch
 from torch import nn
+from transformers.activations import SiLUActivation
+
+Activation = Literal["none", "swish"]
 
 
 class PackedLinear(nn.Module):
@@ -13,10 +18,11 @@ class PackedLinear(nn.Module):
     (torch/_inductor/fx_passes/mkldnn_fusion.py).
     """
 
-    def __init__(self, plain: nn.Linear) -> None:
-        """Take over the weight of a plain float32 layer."""
+    def __init__(self, plain: nn.Linear, activation: Activation = "none") -> None:
+        """Take over the weight of a plain float32 layer; `activation` is applied to the product."""
         super().__init__()
         self.in_features, self.out_features = plain.in_features, plain.out_features
+        self.activation = activation
         self.bias = plain.bias
         # No parameter: this form has no elements that one could look at, move or save.
         self._packed = torch.ops.mkldnn._reorder_linear_weight(plain.weight.data)
@@ -24,7 +30,7 @@ class PackedLinear(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """x [..., in] -> [..., out]."""
         product: torch.Tensor = torch.ops.mkldnn._linear_pointwise(
-            x, self._packed, self.bias, "none", [], ""
+            x, self._packed, self.bias, self.activation, [], ""
         )
         return product
 
@@ -37,11 +43,19 @@ def pack(model: nn.Module) -> None:
     if not torch.backends.mkldnn.is_available():
         return
     for parent in list(model.modules()):
+        gate = getattr(parent, "gate_proj", None)
+        if _is_plain(gate) and isinstance(getattr(parent, "act_fn", None), SiLUActivation):
+            # One pass over what is by far the largest tensor of a layer, instead of two.
+            parent.gate_proj, parent.act_fn = PackedLinear(gate, "swish"), nn.Identity()
         for name, child in parent.named_children():
-            if type(child) is nn.Linear and _is_plain(child.weight.data):
+            if _is_plain(child):
                 setattr(parent, name, PackedLinear(child))
 
 
-def _is_plain(weight: torch.Tensor) -> bool:
-    """Whether a weight is float32 numbers, and not a library's own tensor of quantised ones."""
+def _is_plain(module: object) -> TypeGuard[nn.Linear]:
+    """Whether a layer's weight is float32 numbers, and not a library's own tensor of quantised
+    ones."""
+    if type(module) is not nn.Linear:
+        return False
+    weight = module.weight.data
     return type(weight) is torch.Tensor and weight.dtype == torch.float32

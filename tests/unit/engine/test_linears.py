@@ -3,6 +3,8 @@
 import pytest
 import torch
 from torch import nn
+from transformers import LlamaConfig
+from transformers.models.llama.modeling_llama import LlamaMLP
 
 from worker.engine import linears
 from worker.engine.linears import PackedLinear
@@ -25,6 +27,17 @@ def test_layers_however_deep_are_packed() -> None:
     model = nn.Sequential(nn.Sequential(nn.Linear(8, 8), nn.ReLU()), nn.Linear(8, 4))
     linears.pack(model)
     assert not any(isinstance(module, nn.Linear) for module in model.modules())
+
+
+def test_a_gate_is_activated_as_it_is_multiplied() -> None:
+    config = LlamaConfig(hidden_size=24, intermediate_size=40, num_attention_heads=2)
+    layer = LlamaMLP(config)
+    x = torch.randn(1, 5, 24)
+    with torch.no_grad():
+        wanted = layer(x)
+        linears.pack(layer)
+        torch.testing.assert_close(layer(x), wanted)
+    assert isinstance(layer.act_fn, nn.Identity)
 
 
 def test_quantised_and_half_precision_layers_are_left_alone() -> None:
