@@ -70,8 +70,7 @@ class Services:
 @bp.post("/jobs")
 def create_job() -> Response:
     """Accept a job: 202, or 200 where the caller prefers to wait and it ends in time."""
-    owner = tenant()
-    parts = services()
+    owner, parts = tenant(), services()
     job, needs_worker = accept(owner, read_create_job(request))
     with parts.waiting.granted(owner, request.headers.get("Prefer")) as seconds:
         if seconds and needs_worker:
@@ -91,8 +90,7 @@ def create_job() -> Response:
 @bp.get("/jobs/<job_id>")
 def get_job(job_id: str) -> Response:
     """Show a job; 304 where the caller has it as it is."""
-    owner = tenant()
-    waiting = services().waiting
+    owner, waiting = tenant(), services().waiting
     with waiting.granted(owner, request.headers.get("Prefer")) as seconds:
         job = waiting.until_ended(lambda: own(owner, job_id), seconds)
     response = shown(job)

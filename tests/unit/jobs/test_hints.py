@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from jobs.changes import Changes
+from jobs.changes import ORDERS, Changes
 from jobs.hints import AT_MOST, TASK, Hints, celery_app, queue_of
 from jobs.ledger import Ledger
 from jobs.scripts import PREFIX
@@ -189,6 +189,25 @@ def test_every_change_of_a_job_is_heard(store: EmbeddedStore, client: Any, ledge
     listener.close()
 
     assert heard == [(job_id, "queued"), (job_id, "processing"), (job_id, "cancel")]
+
+
+def test_a_worker_hears_what_it_is_to_do_and_nothing_else(
+    store: EmbeddedStore, client: Any, ledger: Ledger
+) -> None:
+    listener = connect(store.url)
+    heard: list[tuple[str, str]] = []
+    orders = Changes(listener, lambda job_id, word, _: heard.append((job_id, word)), ORDERS)
+    orders.start()
+    eventually(lambda: client.publish(f"{PREFIX}orders", "probe cancel") and heard, "it listens")
+
+    job_id = submitted(ledger)
+    claimed(ledger)
+    ledger.cancel("acme", job_id)
+    eventually(lambda: (job_id, "cancel") in heard, "it hears")
+    orders.close()
+    listener.close()
+
+    assert set(heard) == {("probe", "cancel"), (job_id, "cancel")}
 
 
 def test_changes_are_heard_again_after_the_connection_was_cut(
