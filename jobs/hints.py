@@ -13,6 +13,7 @@ import uuid
 import redis
 import structlog
 from celery import Celery
+from kombu import Connection
 
 from jobs.errors import JobsError
 from jobs.scripts import PREFIX, Scripts
@@ -122,7 +123,7 @@ class Hints:
 def _written(app: Celery, model: str) -> str:
     """Return a hint as Celery writes it to any broker, under ``_NO_ID``."""
     queue = queue_of(model)
-    with app.connection_for_write("memory://") as memory:
+    with Connection("memory://") as memory:
         app.send_task(TASK, task_id=_NO_ID, queue=queue, connection=memory, ignore_result=True)
         message = memory.default_channel._get(queue)  # as it lies in a queue
     message["properties"]["delivery_tag"] = _NO_ID
