@@ -16,7 +16,7 @@ demo: $(STAMP)  ## answer the bundled pictures through the whole system
 	@$(BIN)/llava-jobs demo
 
 test: $(STAMP)  ## the whole suite
-	@$(BIN)/pytest -n logical --maxprocesses 4 --dist loadfile $(SUITE)
+	@$(BIN)/pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(SUITE)
 
 check: $(STAMP)  ## style, types and the directions of imports
 	@$(BIN)/ruff check .
