@@ -13,7 +13,9 @@ import torch
 from demo.model import new_model, new_processor
 from tests.unit.engine.conftest import Checkpoint, ask, paint
 from worker.engine import Engine, Limits, attention, models
-from worker.engine.attention import FLASH_PAGE, Anywhere, Flash, Kernels
+from worker.engine.anywhere import Anywhere
+from worker.engine.flash import PAGE, Flash
+from worker.engine.kernels import Kernels, Speaking
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")
 
@@ -23,7 +25,7 @@ GPU = torch.device("cuda")
 
 @pytest.fixture(scope="module")
 def flash() -> Kernels:
-    kernels = attention.best_kernels(GPU, torch.bfloat16)
+    kernels = attention.best_kernels(GPU, torch.bfloat16, layers=1)
     assert isinstance(kernels, Flash)
     return kernels
 
@@ -51,10 +53,11 @@ def test_prompts(flash: Kernels, seed: int) -> None:
 def test_generating_from_pages(flash: Kernels, requests: int) -> None:
     torch.manual_seed(requests)
     pages = 4 * requests
-    keys, values = (random(pages, FLASH_PAGE, GROUPS, DIM) for _ in range(2))
+    keys, values = (random(pages, PAGE, GROUPS, DIM) for _ in range(2))
     table = torch.randperm(pages, device=GPU).view(requests, 4).int()
-    lengths = torch.randint(1, 4 * FLASH_PAGE, (requests,), device=GPU).int()
-    given = random(requests, HEADS, DIM), keys, values, table, lengths, None
+    lengths = torch.randint(1, 4 * PAGE, (requests,), device=GPU).tolist()
+    step = Speaking.of((), table, starts(lengths), PAGE)
+    given = random(requests, HEADS, DIM), keys, values, step, 0, None
     torch.testing.assert_close(flash.speak(*given), Anywhere().speak(*given), atol=2e-2, rtol=2e-2)
 
 
@@ -70,7 +73,7 @@ def engines() -> Iterator[tuple[Engine, Checkpoint]]:
         name="small",
         device="cuda",
     )
-    engine = Engine(loaded, Limits(slots=64, cache_tokens=256 * FLASH_PAGE))
+    engine = Engine(loaded, Limits(slots=64, cache_tokens=256 * PAGE))
     yield engine, checkpoint
     engine.close()
 

@@ -30,6 +30,7 @@ from transformers.generation.continuous_batching.initialization import (
 
 from worker.engine.counts import Counts
 from worker.engine.errors import ModelError
+from worker.engine.kernels import Kernels
 from worker.engine.limits import Resolved
 from worker.engine.prefix_cache import PrefixCache
 from worker.engine.sampling import Sampler, Sampling
@@ -89,8 +90,8 @@ class Batch:
     scheduler never has to preempt one. One thread owns it; any may read its `counts`.
     """
 
-    def __init__(self, model: Any, limits: Resolved, *, graphs: bool) -> None:
-        """Take a model that attends with worker.engine.attention; `graphs` captures CUDA graphs."""
+    def __init__(self, model: Any, limits: Resolved, kernels: Kernels) -> None:
+        """Take a model that attends with worker.engine.attention, by `kernels`."""
         self._model = model
         self._limits = limits
         self._slots = limits.slots
@@ -101,8 +102,8 @@ class Batch:
         self._counting = threading.Lock()
         self._reserved = 0
         self._sampler = Sampler()
-        self._processor = _stock_processor(model, limits, self._sampler, graphs)
-        self._graphs = graphs
+        self._processor = _stock_processor(model, limits, self._sampler, kernels)
+        self._graphs = kernels.capturable
         with torch.no_grad():
             self._processor.model_runner.warmup(model)
         self._cache: PrefixCache = self._processor.cache
@@ -212,6 +213,7 @@ class Batch:
         # What a graph captured of a greedy step knows nothing of drawing.
         stock.model_runner.use_cuda_graph_decode = self._graphs and not self._sampler.draws
         inputs = stock.inputs_and_outputs
+        self._cache.speaking = [asked.state.request_id for asked in inputs.requests_in_batch]
         stock.model_runner.compute_batch(self._model, inputs.get_model_kwargs())
         inputs.retrieve_device_outputs()
         stock.update_batch()
@@ -237,7 +239,7 @@ class _NoRouter(OutputRouter):
         """Drop outputs."""
 
 
-def _stock_processor(model: Any, limits: Resolved, sampler: Sampler, graphs: bool) -> Any:
+def _stock_processor(model: Any, limits: Resolved, sampler: Sampler, kernels: Kernels) -> Any:
     """Assemble the stock batch processor as the stock manager would, without its thread.
 
     Raises ModelError when the cache does not fit into memory.
@@ -254,7 +256,7 @@ def _stock_processor(model: Any, limits: Resolved, sampler: Sampler, graphs: boo
             max_blocks_per_request=0,
             max_memory_percent=0.8,
             # Of the steps that generate; those that read prompts have too many shapes.
-            use_cuda_graph=(False, graphs),
+            use_cuda_graph=(False, kernels.capturable),
             use_async_batching=False,
             seed=0,
         ),
@@ -267,6 +269,7 @@ def _stock_processor(model: Any, limits: Resolved, sampler: Sampler, graphs: boo
     helper = DistributedHelper(device_mesh=None, cpu_group_timeout=None, tp_plan={})
     try:
         cache = PrefixCache(
+            kernels,
             config=text_config,
             continuous_batching_config=config,
             device=model.device,

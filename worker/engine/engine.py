@@ -48,14 +48,14 @@ class Engine:
         embedding = PictureEmbedding(model.get_input_embeddings(), resolved.picture_tokens)
         model.set_input_embeddings(embedding)
         if model.device.type == "cpu":
-            linears.use(model.model.language_model)
-            linears.use(model.lm_head)
-        kernels = attention.best_kernels(model.device, model.dtype)
-        attention.use(model, kernels)
+            linears.pack(model)
+        attention.use(model)
         # Decoding shares no state with the prompts' tokenizer, which other threads use meanwhile.
         self._tokenizer = deepcopy(loaded.processor.tokenizer)
         self._device = model.device
-        self._batch = Batch(model, resolved, graphs=kernels.capturable)
+        layers = model.config.get_text_config().num_hidden_layers
+        kernels = attention.best_kernels(model.device, model.dtype, layers)
+        self._batch = Batch(model, resolved, kernels)
         words = embedding.vocabulary
         self._intake = Intake(
             Prompts(loaded.processor, model.config.image_token_id, words),

@@ -6,12 +6,22 @@ from typing import Any
 
 from transformers.generation.continuous_batching import PagedAttentionCache
 
+from worker.engine.kernels import Kernels, Speaking
+
 
 class PrefixCache(PagedAttentionCache):
-    """The paged cache, remembering what each request found and forgetting the oldest first."""
+    """The paged cache, remembering what each request found and forgetting the oldest first.
 
-    def __init__(self, **kwargs: Any) -> None:
+    `kernels` attend over it; `speaking` are the ids of the requests of the current step, in order,
+    and `step` is what its layers share (see worker.engine.attention).
+    """
+
+    step: Speaking
+
+    def __init__(self, kernels: Kernels, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        self.kernels = kernels
+        self.speaking: Sequence[str] = ()
         self.found: dict[str, int] = {}
 
     def search_prefix_match(self, request_id: str, prompt_ids: list[int]) -> int:

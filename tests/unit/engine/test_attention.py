@@ -7,14 +7,18 @@ to be right. tests/gpu asks the real one.
 
 import logging
 from itertools import pairwise
+from random import Random
 from typing import Any
 
 import pytest
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
-from worker.engine import attention
-from worker.engine.attention import Anywhere, Flash, Kernels
+from worker.engine import attention, flash
+from worker.engine.anywhere import Anywhere
+from worker.engine.flash import Flash
+from worker.engine.kernels import Kernels, Speaking
+from worker.engine.lanes import FIRST_ROWS, SHORTEST, OnCpu
 
 HEADS, GROUPS, DIM, PAGE = 6, 2, 8, 4
 
@@ -67,9 +71,14 @@ def plain(
     return output.squeeze(0).transpose(0, 1)
 
 
-@pytest.fixture(params=["anywhere", "flash"])
+@pytest.fixture(params=["anywhere", "cpu", "flash"])
 def kernels(request: pytest.FixtureRequest) -> Kernels:
-    return Anywhere() if request.param == "anywhere" else Flash(documented)
+    made: dict[str, Kernels] = {
+        "anywhere": Anywhere(),
+        "cpu": OnCpu(layers=1),
+        "flash": Flash(documented),
+    }
+    return made[request.param]
 
 
 def starts_of(lengths: list[int]) -> torch.Tensor:
@@ -90,19 +99,23 @@ def test_prompts_whole_in_chunks_and_behind_a_cached_beginning(kernels: Kernels)
 def test_generating_reads_each_requests_own_pages(kernels: Kernels) -> None:
     pages = torch.randn(2, 20, PAGE, GROUPS, DIM)
     table = torch.tensor([[3, 9, 4], [5, 0, 0], [3, 8, 0]], dtype=torch.int32)
-    lengths = torch.tensor([11, 1, 8], dtype=torch.int32)
+    step = Speaking.of(("a", "b", "c"), table, starts_of([11, 1, 8]), PAGE)
     query = torch.randn(3, HEADS, DIM)
-    output = kernels.speak(query, pages[0], pages[1], table, lengths, None)
-    for i, length in enumerate(lengths.tolist()):
+    output = kernels.speak(query, pages[0], pages[1], step, 0, None)
+    for i, length in enumerate(step.lengths.tolist()):
         keys, values = (x[table[i].long()].flatten(0, 1)[:length] for x in pages)
         torch.testing.assert_close(output[i : i + 1], plain(query[i : i + 1], keys, values))
 
 
 class PagedCache:
-    """What attention needs of the stock cache in a step that generates."""
+    """What attention needs of the stock cache, of `layers` layers, in a step that generates."""
 
-    def __init__(self, pages: int) -> None:
-        self.keys, self.values = torch.zeros(2, pages, PAGE, GROUPS, DIM)
+    step: Speaking
+
+    def __init__(self, kernels: Kernels, pages: int, layers: int = 1) -> None:
+        self.kernels = kernels
+        self.speaking: list[str] = []
+        self.cells = torch.zeros(layers, 2, pages, PAGE, GROUPS, DIM)
 
     def update(
         self,
@@ -111,39 +124,95 @@ class PagedCache:
         layer_idx: int,
         kwargs: Any,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        assert layer_idx == 0
-        kwargs["k_cache"], kwargs["v_cache"] = self.keys, self.values
+        kwargs["k_cache"], kwargs["v_cache"] = self.cells[layer_idx]
         return key_states, value_states
 
 
-def test_rows_that_pad_a_captured_graph_touch_nobodys_pages(kernels: Kernels) -> None:
-    cache = PagedCache(pages=4)
-    query = torch.randn(1, HEADS, 3, DIM)
-    key, value = torch.randn(2, 1, GROUPS, 3, DIM)
-    layer = torch.nn.Module()
-    layer.layer_idx = 0  # type: ignore[assignment]
+def generate(
+    cache: PagedCache, layer: int, new: torch.Tensor, lengths: list[int], table: torch.Tensor
+) -> torch.Tensor:
+    """One layer of a step that generates: new [heads, requests, dim] are the queries, and the keys
+    and values of the first heads."""
+    module = torch.nn.Module()
+    module.layer_idx = layer  # type: ignore[assignment]
     output, _ = attention.attend(
-        kernels,
-        layer,
-        query,
-        key,
-        value,
+        module,
+        new.unsqueeze(0),
+        new[:GROUPS].unsqueeze(0),
+        -new[:GROUPS].unsqueeze(0),
         None,
         cache=cache,
-        cu_seq_lens_q=starts_of([1, 1, 1]),
-        cu_seq_lens_k=starts_of([6, 0, 0]),
-        block_table=torch.tensor([[2, 3], [-1, -1], [-1, -1]], dtype=torch.int32),
+        cu_seq_lens_q=starts_of([1] * len(lengths)),
+        cu_seq_lens_k=starts_of(lengths),
+        block_table=table,
     )
+    return output.squeeze(0)
+
+
+@pytest.mark.parametrize("kernels", ["anywhere", "flash"], indirect=True)
+def test_rows_that_pad_a_captured_graph_touch_nobodys_pages(kernels: Kernels) -> None:
+    cache = PagedCache(kernels, pages=4)
+    new = torch.randn(HEADS, 3, DIM)
+    table = torch.tensor([[2, 3], [-1, -1], [-1, -1]], dtype=torch.int32)
+    output = generate(cache, 0, new, [6, 0, 0], table)
     assert output.isfinite().all()
+    keys = cache.cells[0, 0]
     # The first request's token is its sixth: the second of its second page.
-    torch.testing.assert_close(cache.keys[3, 1], key[0, :, 0])
-    cache.keys[3, 1] = 0
-    cache.keys[0, 0] = 0  # the trash
-    assert not cache.keys.any()
+    torch.testing.assert_close(keys[3, 1], new[:GROUPS, 0])
+    keys[3, 1] = 0
+    keys[0, 0] = 0  # the trash
+    assert not keys.any()
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_however_requests_come_and_go_each_attends_to_its_own_keys(seed: int) -> None:
+    """Steps at random, of two layers: requests join in any order, leave, pause for steps, come
+    again, and outgrow their lane; a page is given to another request as soon as it is free."""
+    draw = Random(seed)
+    layers, pages, longest = 2, 700, 2 * SHORTEST + 40
+    cache = PagedCache(OnCpu(layers), pages, layers)
+    reference = PagedCache(Anywhere(), pages, layers)
+    cache.cells.normal_()
+    reference.cells.copy_(cache.cells)
+    free = list(range(1, pages))
+    running: dict[str, tuple[list[int], int]] = {}
+    for turn in range(40):
+        for name in [name for name in running if draw.random() < 0.1]:
+            free.extend(running.pop(name)[0])
+        while len(running) < 2 * FIRST_ROWS and draw.random() < 0.6 and len(free) > longest:
+            name = f"{turn}-{len(running)}"
+            length = draw.choice([1, 9, SHORTEST - 2, SHORTEST + 3, 2 * SHORTEST - 1])
+            running[name] = ([free.pop() for _ in range(-(-longest // PAGE))], length)
+        speaking = [name for name in running if draw.random() < 0.9]
+        draw.shuffle(speaking)
+        if not speaking:
+            continue
+        table = torch.tensor([running[name][0] for name in speaking], dtype=torch.int32)
+        lengths = [running[name][1] + 1 for name in speaking]
+        for layer in range(layers):
+            new = torch.randn(HEADS, len(speaking), DIM)
+            for one in (cache, reference):
+                one.speaking = speaking
+            given = layer, new, lengths, table
+            torch.testing.assert_close(generate(cache, *given), generate(reference, *given))
+        for name in speaking:
+            running[name] = (running[name][0], running[name][1] + 1)
+
+
+def test_lanes_are_given_back_with_their_requests() -> None:
+    kernels = OnCpu(layers=1)
+    cache = PagedCache(kernels, pages=4)
+    table = torch.tensor([[2], [3]], dtype=torch.int32)
+    cache.speaking = ["a", "b"]
+    generate(cache, 0, torch.randn(HEADS, 2, DIM), [3, 2], table)
+    assert kernels.requests == {"a", "b"}
+    cache.speaking = ["b"]
+    generate(cache, 0, torch.randn(HEADS, 1, DIM), [3], table[1:])
+    assert kernels.requests == {"b"}
 
 
 def test_a_cpu_needs_no_warning(caplog: pytest.LogCaptureFixture) -> None:
-    assert isinstance(attention.best_kernels(torch.device("cpu"), torch.float32), Anywhere)
+    assert isinstance(attention.best_kernels(torch.device("cpu"), torch.float32, 1), OnCpu)
     assert not caplog.records
 
 
@@ -153,9 +222,9 @@ def test_a_gpu_without_the_kernel_answers_all_the_same_and_says_so_once(
     def refuse(*_: object) -> Flash:
         raise RuntimeError("FlashAttention only supports Ampere GPUs or newer.\nAt line 1")
 
-    monkeypatch.setattr(attention, "_flash", refuse)
+    monkeypatch.setattr(flash, "load", refuse)
     with caplog.at_level(logging.WARNING):
-        kernels = attention.best_kernels(torch.device("cuda"), torch.bfloat16)
-    assert isinstance(kernels, Anywhere)
+        kernels = attention.best_kernels(torch.device("cuda"), torch.bfloat16, 1)
+    assert type(kernels) is Anywhere
     assert len(caplog.records) == 1
     assert "several times slower" in caplog.text

@@ -7,6 +7,7 @@ import pytest
 
 from tests.unit.engine.conftest import Checkpoint
 from worker.engine import attention
+from worker.engine.anywhere import Anywhere
 from worker.engine.batching import Batch
 from worker.engine.limits import Resolved
 from worker.engine.sampling import Sampling
@@ -18,8 +19,7 @@ GREEDY = Sampling()
 @pytest.fixture
 def batch(checkpoint: Checkpoint) -> Batch:
     model = checkpoint.loaded().model
-    kernels = attention.Anywhere()
-    attention.use(model, kernels)
+    attention.use(model)
     limits = Resolved(
         context=20 * PAGE,
         slots=4,
@@ -29,7 +29,7 @@ def batch(checkpoint: Checkpoint) -> Batch:
         picture_tokens=100,
         tiles_per_pass=1,
     )
-    return Batch(model, limits, graphs=kernels.capturable)
+    return Batch(model, limits, Anywhere())
 
 
 def prompt(first: int, pages: int) -> list[int]:
