@@ -35,7 +35,7 @@ def main() -> None:
     is_flag=True,
     help="Four short questions of two workloads; under a minute; keeps nothing.",
 )
-@click.option("--count", default=64, show_default=True, help="Questions of a workload.")
+@click.option("--count", default=32, show_default=True, help="Questions of a workload.")
 @click.option("--in-flight", default=32, show_default=True, help="Jobs under way at a time.")
 @click.option("--seed", default=7, show_default=True, help="Seed of pictures and questions.")
 def throughput(quick: bool, count: int, in_flight: int, seed: int) -> None:

@@ -16,7 +16,6 @@ from worker.engine.kernels import Speaking
 
 SHORTEST = 256
 """The tokens of a row in the first lane; the next has twice as many, and so on."""
-FIRST_ROWS = 4
 
 
 class Lane:
@@ -41,16 +40,15 @@ class Lane:
                 self._remove(row)
         self.lengths = [length + 1 for length in self.lengths]
 
-    def add(self, request: str, length: int) -> int:
-        """Give a request a row, not yet filled."""
-        row, rows = len(self.requests), self.cells.shape[2]
-        if row == rows:
-            more = max(FIRST_ROWS, rows // 2)
+    def add(self, lengths: Mapping[str, int]) -> None:
+        """Give requests rows, not yet filled."""
+        self.requests += lengths.keys()
+        self.lengths += lengths.values()
+        rows = self.cells.shape[2]
+        if len(self.requests) > rows:
+            more = max(len(self.requests) - rows, rows // 2)
             empty = self.cells.new_zeros((*self.cells.shape[:2], more, *self.cells.shape[3:]))
             self.cells = torch.cat([self.cells, empty], dim=2)
-        self.requests.append(request)
-        self.lengths.append(length)
-        return row
 
     def _remove(self, row: int) -> None:
         """Take a row away; the last one takes its place."""
@@ -100,7 +98,7 @@ class Share:
 class OnCpu(Anywhere):
     """Kernels for a CPU (see worker.engine.kernels.Kernels) that keep keys in lanes.
 
-    Lanes take at most three times the memory of the keys that are in them, and four rows.
+    Lanes take at most three times the memory of the keys in them.
     """
 
     def __init__(self, layers: int) -> None:
@@ -137,16 +135,15 @@ class OnCpu(Anywhere):
         lengths = dict(zip(step.requests, step.lengths.tolist(), strict=True))
         for lane in self._lanes.values():
             lane.advance(lengths)
-        newcomers = set(step.requests) - self.requests
-        for request in step.requests:
-            if request in newcomers:
-                tokens = SHORTEST
-                while tokens < lengths[request]:
-                    tokens *= 2
-                lane = self._lanes.setdefault(tokens, Lane(pages, self._layers, tokens))
-                lane.add(request, lengths[request])
+        placed = self.requests
+        newcomers = {one: length for one, length in lengths.items() if one not in placed}
+        joining: dict[int, dict[str, int]] = {}
+        for request, length in newcomers.items():
+            joining.setdefault(_tokens(length), {})[request] = length
+        for tokens, group in joining.items():
+            self._lanes.setdefault(tokens, Lane(pages, self._layers, tokens)).add(group)
         self._lanes = {tokens: lane for tokens, lane in self._lanes.items() if lane.requests}
-        return newcomers
+        return set(newcomers)
 
     def _share(self, step: Speaking, newcomers: set[str]) -> Iterator[Share]:
         where = {request: i for i, request in enumerate(step.requests)}
@@ -165,3 +162,8 @@ class OnCpu(Anywhere):
                     if request in newcomers
                 ],
             )
+
+
+def _tokens(length: int) -> int:
+    """The tokens of a row in the lane for requests of a length."""
+    return max(SHORTEST, 1 << (length - 1).bit_length())

@@ -18,7 +18,7 @@ from worker.engine import attention, flash
 from worker.engine.anywhere import Anywhere
 from worker.engine.flash import Flash
 from worker.engine.kernels import Kernels, Speaking
-from worker.engine.lanes import FIRST_ROWS, SHORTEST, OnCpu
+from worker.engine.lanes import SHORTEST, OnCpu
 
 HEADS, GROUPS, DIM, PAGE = 6, 2, 8, 4
 
@@ -179,7 +179,7 @@ def test_however_requests_come_and_go_each_attends_to_its_own_keys(seed: int) ->
     for turn in range(40):
         for name in [name for name in running if draw.random() < 0.1]:
             free.extend(running.pop(name)[0])
-        while len(running) < 2 * FIRST_ROWS and draw.random() < 0.6 and len(free) > longest:
+        while len(running) < 8 and draw.random() < 0.6 and len(free) > longest:
             name = f"{turn}-{len(running)}"
             length = draw.choice([1, 9, SHORTEST - 2, SHORTEST + 3, 2 * SHORTEST - 1])
             running[name] = ([free.pop() for _ in range(-(-longest // PAGE))], length)
