@@ -91,8 +91,7 @@ def create_job() -> Response:
 @bp.get("/jobs/<job_id>")
 def get_job(job_id: str) -> Response:
     """Show a job; 304 where the caller has it as it is."""
-    owner = tenant()
-    waiting = services().waiting
+    owner, waiting = tenant(), services().waiting
     with waiting.granted(owner, request.headers.get("Prefer")) as seconds:
         job = waiting.until_ended(lambda: own(owner, job_id), seconds)
     response = shown(job)
@@ -147,7 +146,8 @@ def accept(owner: str, body: CreateJob) -> tuple[Job, bool]:
     """Accept the job that a body asks for; True where a worker is to be called for it."""
     parts = services()
     with parts.tracer.span("accept", g.traceparent, tenant=owner) as context:
-        draft = replace(drafted(parts, owner, body, _idempotency_key()), trace=context)
+        draft = drafted(parts, owner, body, _idempotency_key())
+        draft = replace(draft, trace=context, key=g.caller.id)
         known_as(job=draft.id, trace=trace_id(context))
         job, needs_worker = submit(parts, draft)
     known_as(job=job.id)

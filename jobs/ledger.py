@@ -134,6 +134,7 @@ class Ledger:
             soonest_ms,
             draft.trace or "",
             draft.batch.to_json() if draft.batch else "",
+            draft.key,
             *dict.fromkeys(image.digest for image in draft.conversation.images),
             durable=draft.batch is None,  # else what is lost is fed again, from the same place
         )
