@@ -70,8 +70,7 @@ class Services:
 @bp.post("/jobs")
 def create_job() -> Response:
     """Accept a job: 202, or 200 where the caller prefers to wait and it ends in time."""
-    owner = tenant()
-    parts = services()
+    owner, parts = tenant(), services()
     job, needs_worker = accept(owner, read_create_job(request))
     with parts.waiting.granted(owner, request.headers.get("Prefer")) as seconds:
         if seconds and needs_worker:
@@ -201,7 +200,7 @@ def shown(job: Job) -> Response:
 def drafted(
     parts: Services, owner: str, body: CreateJob, idempotency_key: str | None = None
 ) -> Draft:
-    """Return the job that a body asks for, its pictures stored."""
+    """Return the job that a body asks for, with its pictures."""
     settings = parts.settings
     previous = _previous(parts, owner, body)
     _check_limits(body, settings, len(previous.conversation.images) if previous else 0)
@@ -213,7 +212,8 @@ def drafted(
             param="model",
         )
     webhook = parts.receivers.accept(owner, body.webhook) if body.webhook else None
-    conversation = _conversation(body, parts.pictures.shown(owner, body.sources))
+    images, pictures = parts.pictures.shown(owner, body.sources)
+    conversation = _conversation(body, images)
     draft = Draft(
         tenant=owner,
         model=model,
@@ -229,6 +229,7 @@ def drafted(
         cache=body.cache,
         revision=settings.revision,
         webhook=webhook,
+        pictures=pictures,
     )
     fixed = f"{draft.model}|{draft.priority}|{draft.deadline_ms}|{draft.group}|"
     fixed += f"{webhook.to_json()}|" if webhook else ""

@@ -2,7 +2,8 @@
 -- ARGV: now, id, tenant, model, class, group, request, due in ms, has deadline, retention ms, version,
 --       idempotency key, fingerprint, tenant limit, total limit, digest of the work or '', repeatable,
 --       supersede, webhook as JSON or '', ms in which it would end by forecast,
---       traceparent or '', line of a batch as JSON or '', id of the API key or '', image digests ...
+--       traceparent or '', line of a batch as JSON or '', id of the API key or '',
+--       then digest of each picture, and its bytes, or '' where it is to be there already
 -- Returns {'accepted', record} | {'replayed', record} | {'mismatch'} | {'paused'} | {'tenant_full', limit} | {'full'} | {'too_late', ms} |
 --         {'image_missing', digest} | {'batch_elsewhere'}
 
@@ -65,14 +66,18 @@ end
 local due = now + ARGV[8]
 -- Pictures outlive every job that shows them.
 local pictures = {}
-for i = 24, #ARGV do
+for i = 24, #ARGV, 2 do
   pictures[#pictures + 1] = ARGV[i]
+  if ARGV[i + 1] == '' and redis.call('EXISTS', key('image', tenant, ARGV[i])) == 0 then
+    return { 'image_missing', ARGV[i] }
+  end
+end
+for i = 24, #ARGV, 2 do
   local image = key('image', tenant, ARGV[i])
   local left = redis.call('PTTL', image)
   if left == -2 then
-    return { 'image_missing', ARGV[i] }
-  end
-  if left >= 0 and now + left < due + retention then
+    redis.call('SET', image, ARGV[i + 1], 'PX', whole(due + retention - now))
+  elseif left >= 0 and now + left < due + retention then
     redis.call('PEXPIRE', image, whole(due + retention - now))
   end
 end
