@@ -145,7 +145,8 @@ def accept(owner: str, body: CreateJob) -> tuple[Job, bool]:
     """Accept the job that a body asks for; True where a worker is to be called for it."""
     parts = services()
     with parts.tracer.span("accept", g.traceparent, tenant=owner) as context:
-        draft = replace(drafted(parts, owner, body, _idempotency_key()), trace=context)
+        draft = drafted(parts, owner, body, _idempotency_key())
+        draft = replace(draft, trace=context, key=g.caller.id)
         known_as(job=draft.id, trace=trace_id(context))
         job, needs_worker = submit(parts, draft)
     known_as(job=job.id)

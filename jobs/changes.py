@@ -15,6 +15,9 @@ CHANGES = f"{PREFIX}changes"
 ORDERS = f"{PREFIX}orders"
 """Channel of ``<job id> cancel`` and ``<job id> listen``: all that a worker wants to hear."""
 
+_LOOK_S = 0.2
+"""How often it looks whether it was closed: a process that ends waits for that."""
+
 _log = structlog.get_logger()
 
 
@@ -44,7 +47,7 @@ class Changes(Background):
         with self._client.pubsub(ignore_subscribe_messages=True) as channel:
             channel.subscribe(self._name)
             while not self._closed.is_set():
-                message = channel.get_message(timeout=1.0)
+                message = channel.get_message(timeout=_LOOK_S)
                 if message:
                     job_id, word, *tenant = message["data"].decode().split(" ")
                     self._heard(job_id, word, *tenant or [""])

@@ -135,6 +135,7 @@ class Ledger:
             soonest_ms,
             draft.trace or "",
             draft.batch.to_json() if draft.batch else "",
+            draft.key,
             *(part for d in shown for part in (d, draft.pictures.get(d, b""))),
             durable=draft.batch is None,  # else what is lost is fed again, from the same place
         )

@@ -468,6 +468,11 @@ local function drop_picture(tenant, digest)
   end
 end
 
+-- The latest jobs that came with the same API key, the newest first.
+local function asked_with(job)
+  return key('jobs', job.tenant, job.key)
+end
+
 -- Leaves nothing of a job that has ended. Returns how many jobs still show each of its pictures.
 local function forget(job)
   redis.call('DEL', key('job', job.id))
@@ -478,6 +483,9 @@ local function forget(job)
   reindex(job)
   hush(job)
   redis.call('ZREM', key('jobs', job.tenant), job.id)
+  if (job.key or '') ~= '' then
+    redis.call('LREM', asked_with(job), -1, job.id)
+  end
   if job.group ~= '' then
     redis.call('ZREM', key('group', job.tenant, job.group), job.id)
   end

@@ -7,7 +7,7 @@ import torch
 
 PAGES_OF = {"cpu": 32, "cuda": 256}
 STEP_OF = {"cpu": 2048, "cuda": 8192}
-TILES_OF = {"cpu": 8, "cuda": 64}
+TILES_OF = {"cpu": 16, "cuda": 64}
 CPU_CACHE_BYTES = 1 << 30
 CPU_TOKENS_PER_SLOT = 1024
 
