@@ -9,7 +9,7 @@ import warnings
 from dataclasses import dataclass
 from io import BytesIO
 
-from PIL import ExifTags, Image, ImageCms, ImageFile, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageCms, ImageFile, JpegImagePlugin, UnidentifiedImageError
 
 from api.decoding_wire import Limits
 
@@ -82,7 +82,7 @@ def canonicalise(data: bytes, limits: Limits) -> Canonical:
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             image = _open(data, limits)
             lossy = image.format in ("JPEG", "MPO", "AVIF", "HEIF") or data.startswith(b"VP8 ", 12)
-            target = _fit(image.size, limits.max_side)
+            size, target = image.size, _fit(image.size, limits.max_side)
             # Lets libjpeg leave out frequencies that the target cannot show, at a quarter the cost.
             image.draft(None, target)
             _scale_transparent_value(image)
@@ -93,7 +93,8 @@ def canonicalise(data: bytes, limits: Limits) -> Canonical:
                 picture = picture.resize(target, Image.Resampling.HAMMING)
             if turn is not None:
                 picture = picture.transpose(turn)
-            return Canonical(encode(picture, lossy=lossy), *picture.size)
+            as_it_came = picture is image and picture.size == size
+            return Canonical(encode(picture, lossy=lossy, as_it_came=as_it_came), *picture.size)
     except Refused:
         raise
     except (Image.DecompressionBombWarning, Image.DecompressionBombError, MemoryError):
@@ -223,8 +224,10 @@ def _srgb(image: Image.Image) -> Image.Image:
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def encode(picture: Image.Image, *, lossy: bool) -> bytes:
+def encode(picture: Image.Image, *, lossy: bool, as_it_came: bool = False) -> bytes:
     """Return the bytes that are stored of an RGB picture, without metadata.
+
+    ``as_it_came`` says that its pixels are those of the upload, in their places.
 
     WebP without loss at its fastest setting: of the lossless encodings it is the smallest, and as
     quick as PNG. Encode and decode in ms and size in MB, best of several on one EPYC core:
@@ -243,10 +246,18 @@ def encode(picture: Image.Image, *, lossy: bool) -> bytes:
     the memory. That adds an error 12 to 21 dB below the one which the upload already carries, and
     of two levels at most after the model's own reduction of a 4,000 pixel photo to 672. What came
     without loss, as screenshots do, keeps every pixel: there small print is at stake.
+
+    A JPEG whose pixels are ``as_it_came`` is encoded by its own tables and sampling, with which
+    most coefficients round to what they were. That takes half of the time and of the bytes. Over
+    the demo's pictures at qualities 50 to 98 that is 60 to 77 dB from the upload where colours have
+    full resolution (55 to 61 dB at quality 98), and 50 to 70 dB where they have half of it (52 to
+    59 dB): always nearer to the upload than that is to what it was made of.
     """
     out = BytesIO()
     picture.info.clear()
-    if lossy:
+    if as_it_came and picture.format == "JPEG" and JpegImagePlugin.get_sampling(picture) >= 0:
+        picture.save(out, "JPEG", quality="keep")
+    elif lossy:
         picture.save(out, "JPEG", quality=98, subsampling=0)
     else:
         picture.save(out, "WEBP", lossless=True, quality=0, method=0)

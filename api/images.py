@@ -59,8 +59,8 @@ class CanonicalImage:
 
     ``data`` is WebP without loss or, for a JPEG upload, JPEG (see ``api.decoding.encode``);
     ``width`` and ``height`` are in pixels. ``digest`` is the SHA-256 of ``data`` in hex: equal for
-    equal pixels out of the same kind of upload, and taken in the server, so that a decoder gone
-    wrong cannot answer with the digest of another picture.
+    equal pixels out of the same kind of upload (JPEGs: of the same tables), and taken in the
+    server, so that a decoder gone wrong cannot answer with the digest of another picture.
     """
 
     data: bytes

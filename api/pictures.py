@@ -22,11 +22,13 @@ class Pictures:
     uploads: Uploads
     urls: ImageUrls
 
-    def shown(self, owner: str, sources: list[ImageInput]) -> list[ImagePart]:
-        """Return what a job shows for what its request names; raises InvalidRequest, LedgerFull.
+    def shown(
+        self, owner: str, sources: list[ImageInput]
+    ) -> tuple[list[ImagePart], dict[str, bytes]]:
+        """Return what a job shows for what its request names; raises InvalidRequest.
 
-        Pictures are stored only when all of them are good, so that a refused request leaves
-        nothing.
+        And the bytes, by digest, of what did not come by an id. They are stored by the script that
+        accepts the job, so that a refused request leaves nothing.
         """
         found = [
             self._upload(owner, source.id)
@@ -34,13 +36,11 @@ class Pictures:
             else self.door.canonical(self._bytes(source))
             for source in sources
         ]
-        for picture in found:
-            if isinstance(picture, CanonicalImage):
-                self.store.put(owner, picture.digest, picture.data)
-        return [
+        parts = [
             ImagePart(picture.digest, picture.width, picture.height, source.detail)
             for picture, source in zip(found, sources, strict=True)
         ]
+        return parts, {new.digest: new.data for new in found if isinstance(new, CanonicalImage)}
 
     def upload(self, owner: str, data: bytes) -> Upload:
         """Decode and store a picture and give it an id; raises InvalidRequest, LedgerFull."""

@@ -33,8 +33,12 @@ from jobs.errors import ConnectionsFull, JobsError
 SEND_S = 60
 """How long an answer may find no room in its caller's window."""
 LINGER_S = 2.0
-LINGER_BYTES = 8 << 20
-"""How long, and for how much more, a caller is listened to that has been answered for good."""
+LINGER_BYTES = 64 << 20
+"""How long, and for how much more, a caller is listened to that has been answered for good.
+
+A caller such as nginx looks for an answer only when it can send no more for a moment. Closed before
+that, it would see a reset in the answer's place.
+"""
 _LOOK_S = 1.0
 _SEND_TIMEOUT = struct.pack("ll", SEND_S, 0)
 _PIECE = 65_536

@@ -59,8 +59,9 @@ def _of_models(models: Mapping[str, ModelSignals]) -> Iterator[Metric]:
     running = _by_model("running_jobs", "Jobs in the hands of live workers")
     oldest = _by_model("oldest_queued_age_seconds", "Age of the oldest job that can be claimed")
     claim = _by_model("last_claim_age_seconds", "Time since a worker last claimed a job")
-    ready = _by_model("ready_workers", "Workers that have loaded the model and say so")
-    slots = _by_model("worker_slots", "Jobs that these workers answer at the same time")
+    ready = _by_model("ready_workers", "Workers that have loaded the model and are given jobs")
+    drained = _by_model("drained_workers", "Workers that are given no jobs until they are resumed")
+    slots = _by_model("worker_slots", "Jobs that ready workers answer at the same time")
     for name, model in models.items():
         for priority in (*Priority, "suspect"):
             queued.add_metric([name, str(priority)], model.queued.get(priority, 0))
@@ -68,9 +69,10 @@ def _of_models(models: Mapping[str, ModelSignals]) -> Iterator[Metric]:
         oldest.add_metric([name], model.oldest_queued_age_s or 0)
         if model.last_claim_age_s is not None:
             claim.add_metric([name], model.last_claim_age_s)
-        ready.add_metric([name], len(model.workers))
+        ready.add_metric([name], len(model.ready))
+        drained.add_metric([name], len(model.workers) - len(model.ready))
         slots.add_metric([name], model.slots)
-    yield from (queued, running, oldest, claim, ready, slots)
+    yield from (queued, running, oldest, claim, ready, drained, slots)
 
 
 def _of_counts(reading: Reading) -> Iterator[Metric]:

@@ -70,8 +70,7 @@ class Services:
 @bp.post("/jobs")
 def create_job() -> Response:
     """Accept a job: 202, or 200 where the caller prefers to wait and it ends in time."""
-    owner = tenant()
-    parts = services()
+    owner, parts = tenant(), services()
     job, needs_worker = accept(owner, read_create_job(request))
     with parts.waiting.granted(owner, request.headers.get("Prefer")) as seconds:
         if seconds and needs_worker:
@@ -91,8 +90,7 @@ def create_job() -> Response:
 @bp.get("/jobs/<job_id>")
 def get_job(job_id: str) -> Response:
     """Show a job; 304 where the caller has it as it is."""
-    owner = tenant()
-    waiting = services().waiting
+    owner, waiting = tenant(), services().waiting
     with waiting.granted(owner, request.headers.get("Prefer")) as seconds:
         job = waiting.until_ended(lambda: own(owner, job_id), seconds)
     response = shown(job)
@@ -147,7 +145,8 @@ def accept(owner: str, body: CreateJob) -> tuple[Job, bool]:
     """Accept the job that a body asks for; True where a worker is to be called for it."""
     parts = services()
     with parts.tracer.span("accept", g.traceparent, tenant=owner) as context:
-        draft = replace(drafted(parts, owner, body, _idempotency_key()), trace=context)
+        draft = drafted(parts, owner, body, _idempotency_key())
+        draft = replace(draft, trace=context, key=g.caller.id)
         known_as(job=draft.id, trace=trace_id(context))
         job, needs_worker = submit(parts, draft)
     known_as(job=job.id)
@@ -201,7 +200,7 @@ def shown(job: Job) -> Response:
 def drafted(
     parts: Services, owner: str, body: CreateJob, idempotency_key: str | None = None
 ) -> Draft:
-    """Return the job that a body asks for, its pictures stored."""
+    """Return the job that a body asks for, with its pictures."""
     settings = parts.settings
     previous = _previous(parts, owner, body)
     _check_limits(body, settings, len(previous.conversation.images) if previous else 0)
@@ -213,7 +212,8 @@ def drafted(
             param="model",
         )
     webhook = parts.receivers.accept(owner, body.webhook) if body.webhook else None
-    conversation = _conversation(body, parts.pictures.shown(owner, body.sources))
+    images, pictures = parts.pictures.shown(owner, body.sources)
+    conversation = _conversation(body, images)
     draft = Draft(
         tenant=owner,
         model=model,
@@ -229,6 +229,7 @@ def drafted(
         cache=body.cache,
         revision=settings.revision,
         webhook=webhook,
+        pictures=pictures,
     )
     fixed = f"{draft.model}|{draft.priority}|{draft.deadline_ms}|{draft.group}|"
     fixed += f"{webhook.to_json()}|" if webhook else ""

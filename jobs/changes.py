@@ -11,8 +11,9 @@ from jobs.background import Background
 from jobs.scripts import PREFIX
 
 CHANGES = f"{PREFIX}changes"
-"""Channel of ``<job id> <status> <tenant>`` for every change, and of ``<job id> cancel`` and
-``<job id> listen`` for its worker."""
+"""Channel of ``<job id> <status> <tenant>`` for every change."""
+ORDERS = f"{PREFIX}orders"
+"""Channel of ``<job id> cancel`` and ``<job id> listen``: all that a worker wants to hear."""
 
 _LOOK_S = 0.2
 """How often it looks whether it was closed: a process that ends waits for that."""
@@ -23,9 +24,15 @@ _log = structlog.get_logger()
 class Changes(Background):
     """A thread that calls ``heard(job id, status or word, tenant or "")`` at every change."""
 
-    def __init__(self, client: redis.Redis, heard: Callable[[str, str, str], None]) -> None:
+    def __init__(
+        self,
+        client: redis.Redis,
+        heard: Callable[[str, str, str], None],
+        channel: str = CHANGES,
+    ) -> None:
         self._client = client
         self._heard = heard
+        self._name = channel
         super().__init__("changes")
 
     def _run(self) -> None:
@@ -38,7 +45,7 @@ class Changes(Background):
 
     def _listen(self) -> None:
         with self._client.pubsub(ignore_subscribe_messages=True) as channel:
-            channel.subscribe(CHANGES)
+            channel.subscribe(self._name)
             while not self._closed.is_set():
                 message = channel.get_message(timeout=_LOOK_S)
                 if message:

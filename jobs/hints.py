@@ -6,17 +6,16 @@ too many finds nothing to claim.
 
 from __future__ import annotations
 
+import json
 import ssl
-from typing import Any
+import uuid
 
 import redis
 import structlog
 from celery import Celery
-from kombu.exceptions import OperationalError
-from kombu.pools import ProducerPool
 
 from jobs.errors import JobsError
-from jobs.scripts import PREFIX
+from jobs.scripts import PREFIX, Scripts
 from jobs.store import sentinels_of, told_plainly
 
 TASK = "worker.answer"
@@ -24,7 +23,7 @@ AT_MOST = 10_000
 """Hints of one model in the broker at a time; the sweeper tops them up while more jobs wait."""
 
 _KEY_PREFIX = f"{PREFIX}broker:"
-_CONNECTIONS = 10
+_NO_ID = str(uuid.UUID(int=0))
 _log = structlog.get_logger()
 
 
@@ -78,28 +77,30 @@ def celery_app(redis_url: str) -> Celery:
 
 
 class Hints:
-    """Publishes hints, and counts those that no worker has taken yet."""
+    """Publishes hints, and counts those that no worker has taken yet.
+
+    Celery takes a millisecond to write a message, and hints differ in their ids alone: it writes
+    one for each model, and what is published are copies of that.
+    """
 
     def __init__(self, app: Celery, client: redis.Redis) -> None:
         self._app = app
         self._client = client
-        # Celery's own pool is one per broker and process, which another part of it may close.
-        self._connections = app.connection_for_write().Pool(_CONNECTIONS)
-        self._producers = ProducerPool(self._connections, limit=_CONNECTIONS)
+        self._run = Scripts(client).run
+        self._written: dict[str, str] = {}
 
     def publish(self, model: str, count: int = 1) -> bool:
-        """Publish hints, as far as there are not plenty already; False where the broker refused.
+        """Publish hints and drop what is more than plenty; False where the broker refused.
 
         Never raises: the ledger has the job, and the sweeper makes up for any hint that is missing.
         """
+        if model not in self._written:
+            self._written[model] = _written(self._app, model)
+        written = self._written[model]
+        hints = [written.replace(_NO_ID, str(uuid.uuid4())) for _ in range(min(count, AT_MOST))]
         try:
-            count = min(count, AT_MOST - self.waiting(model))
-            if count <= 0:
-                return True
-            with self._producers.acquire(block=True, timeout=3) as producer:
-                for _ in range(count):
-                    self._send(producer, model)
-        except (JobsError, OperationalError, redis.RedisError, OSError) as error:
+            self._run("hint", queue_of(model), AT_MOST, *hints)
+        except (JobsError, redis.RedisError, OSError) as error:
             _log.warning("hint_not_published", model=model, error=type(error).__name__)
             return False
         return True
@@ -114,10 +115,15 @@ class Hints:
         return max(0, min(queued, AT_MOST) - self.waiting(model))
 
     def close(self) -> None:
-        """Close the connections to the broker."""
-        self._producers.force_close_all()
-        self._connections.force_close_all()
+        """Close what Celery holds."""
         self._app.close()
 
-    def _send(self, producer: Any, model: str) -> None:
-        self._app.send_task(TASK, queue=queue_of(model), producer=producer, ignore_result=True)
+
+def _written(app: Celery, model: str) -> str:
+    """Return a hint as Celery writes it to any broker, under ``_NO_ID``."""
+    queue = queue_of(model)
+    with app.connection_for_write("memory://") as memory:
+        app.send_task(TASK, task_id=_NO_ID, queue=queue, connection=memory, ignore_result=True)
+        message = memory.default_channel._get(queue)  # as it lies in a queue
+    message["properties"]["delivery_tag"] = _NO_ID
+    return json.dumps(message)

@@ -87,6 +87,10 @@ class Draft:
     """The line of a batch that asks for it."""
     trace: str | None = None
     """W3C traceparent of what it is part of; no part of what it asks."""
+    key: str = ""
+    """Id of the API key whose owner finds it among their latest; empty where nobody does."""
+    pictures: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+    """Canonical bytes, by digest, of those it shows that are to be stored with it."""
     id: str = field(default_factory=lambda: new_id("job"))
 
     @property

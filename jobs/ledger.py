@@ -111,6 +111,7 @@ class Ledger:
         """
         limits = self._limits
         due = min(draft.deadline_ms or limits.queue_lifetime, limits.queue_lifetime)
+        shown = dict.fromkeys(image.digest for image in draft.conversation.images)
         reply = self._run(
             "submit",
             draft.id,
@@ -134,7 +135,8 @@ class Ledger:
             soonest_ms,
             draft.trace or "",
             draft.batch.to_json() if draft.batch else "",
-            *dict.fromkeys(image.digest for image in draft.conversation.images),
+            draft.key,
+            *(part for d in shown for part in (d, draft.pictures.get(d, b""))),
             durable=draft.batch is None,  # else what is lost is fed again, from the same place
         )
         refused = refusal(reply)

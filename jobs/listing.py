@@ -64,6 +64,15 @@ class Listing:
             found = [Job.from_record(decoded(fields)) for fields in pipe.execute() if fields]
         return [job for job in found if job.tenant == tenant]
 
+    def asked_with(self, tenant: str, key_id: str, limit: int) -> list[Job]:
+        """Return the jobs that came with an API key last, newest first.
+
+        No more than the latest 20 are known, and none of a batch, of which each line is a job.
+        """
+        with told_plainly():
+            ids = self._client.lrange(f"{PREFIX}jobs:{tenant}:{key_id}", 0, limit - 1)
+        return self.by_ids(tenant, [job_id.decode() for job_id in ids])
+
     def of_group(self, tenant: str, group: str) -> list[str]:
         """Return the ids of a group's jobs, newest first."""
         with told_plainly():

@@ -111,5 +111,6 @@ class Retrying:
             cache=bool(fields.get("work")),
             revision=self._revision,
             trace=failed.trace,
+            key=fields.get("key", ""),
             webhook=Webhook.from_json(fields["webhook"]) if fields.get("webhook") else None,
         )

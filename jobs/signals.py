@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,8 +27,9 @@ MOST_TENANTS = 1_000
 class WorkerSignals:
     """A live worker: of its ``slots``, ``slots_used`` have a job; ages in seconds.
 
-    What a worker of an older version does not tell is None: bytes on its GPU that are used and that
-    there are, the share of prompt tokens that its cache had, and tokens generated since its start.
+    One that ``drains`` is given no jobs. What a worker of an older version does not tell is None:
+    bytes on its GPU that are used and that there are, the share of prompt tokens that its cache
+    had, and tokens generated since its start.
     """
 
     name: str
@@ -36,6 +37,7 @@ class WorkerSignals:
     slots: int
     slots_used: int
     heartbeat_age_s: float
+    drains: bool
     gpu_memory_bytes: int | None
     gpu_memory_limit_bytes: int | None
     prefix_hit_rate: float | None
@@ -60,9 +62,14 @@ class ModelSignals:
         return sum(worker.slots_used for worker in self.workers)
 
     @property
+    def ready(self) -> Sequence[WorkerSignals]:
+        """Workers that are given jobs."""
+        return [worker for worker in self.workers if not worker.drains]
+
+    @property
     def slots(self) -> int:
-        """Jobs that its workers answer at the same time."""
-        return sum(worker.slots for worker in self.workers)
+        """Jobs that these answer at the same time."""
+        return sum(worker.slots for worker in self.ready)
 
 
 @dataclass(frozen=True)
@@ -191,6 +198,7 @@ def _worker(told: Mapping[str, Any]) -> WorkerSignals:
         slots=int(facts.get("slots", 0)),
         slots_used=told["jobs"],
         heartbeat_age_s=told["silent"] / 1000,
+        drains=told["drains"],
         gpu_memory_bytes=facts.get("gpu_memory_bytes"),
         gpu_memory_limit_bytes=facts.get("gpu_memory_limit_bytes"),
         prefix_hit_rate=facts.get("prefix_hit_rate"),

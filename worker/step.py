@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from celery import bootsteps
 from celery.worker import state
 
-from jobs.changes import Changes
+from jobs.changes import ORDERS, Changes
 from jobs.errors import ConfigurationError, JobsError
 from jobs.hints import Hints
 from jobs.image_store import ImageStore
@@ -84,7 +84,7 @@ class EngineStep(bootsteps.StartStopStep):
         self._watchdog.close()
         self._pulse.end()
         self._desk.wait(self._settings.drain_seconds)
-        self._changes.close()
+        self._orders.close()
         self._narrator.close()
         self._sweeper.close()
         self._leases.close()
@@ -129,7 +129,7 @@ class EngineStep(bootsteps.StartStopStep):
             guard=guard,
             account=Account(worker, tracing, metrics.answered),
         )
-        self._changes = Changes(client, self._heard)
+        self._orders = Changes(client, self._heard, ORDERS)
         hints = Hints(parent.app, client)
         self._sweeper = sweeper(client, ledger, hints, settings)
         patience = Patience(
@@ -142,7 +142,7 @@ class EngineStep(bootsteps.StartStopStep):
         parent.app.desk = self._desk
         self._leases.start()
         self._narrator.start()
-        self._changes.start()
+        self._orders.start()
         self._sweeper.start()
         self._watchdog.start()
         # Celery's loop sees that it is to end when something wakes it, else once a second.

@@ -19,7 +19,7 @@ from jobs.keys import Scope
 
 bp = Blueprint("asking", __name__)
 
-RECENT = 8
+RECENT = 6
 """Jobs that are shown beside the form."""
 
 
@@ -60,12 +60,11 @@ def _form(status: int = 200, **values: Any) -> Response:
     )
 
 
-def _recent() -> tuple[Job, ...]:
-    """Return the jobs that were submitted last, as far as the key may see them."""
+def _recent() -> list[Job]:
+    """Return the jobs that the visitor's key asked last, as far as it may see them."""
     if Scope.READ not in g.caller.scopes:
-        return ()
-    found = services().listing.page(tenant(), limit=RECENT)
-    return found.jobs if found else ()
+        return []
+    return services().listing.asked_with(tenant(), g.caller.id, RECENT)
 
 
 def _fields() -> dict[str, Any]:

@@ -184,7 +184,7 @@ function localize() {
   const today = new Date().toDateString();
   for (const time of document.querySelectorAll("time:not([data-local])")) {
     const at = new Date(time.dateTime);
-    const near = at.toDateString() === today;
+    const near = at.toDateString() === today && time.dataset.dated === undefined;
     const clock = time.dataset.short === undefined ? "medium" : "short";
     time.dataset.local = "";
     time.textContent = near

@@ -9,7 +9,7 @@ if job.status == 'queued' then
   dequeue(job)
 elseif job.status == 'processing' then
   let_go(job)
-  redis.call('PUBLISH', key('changes'), job.id .. ' cancel')
+  order(job.id, 'cancel')
 end
 if not job.finished then
   finish(job, 'canceled', { reason = 'canceled' })

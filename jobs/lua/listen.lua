@@ -7,6 +7,6 @@ if tenant ~= ARGV[3] then
 end
 write(ARGV[2], { listened = 1 })
 if status == 'processing' then
-  redis.call('PUBLISH', key('changes'), ARGV[2] .. ' listen')
+  order(ARGV[2], 'listen')
 end
 return 1

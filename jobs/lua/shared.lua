@@ -56,6 +56,12 @@ local function announce(job, status, reason)
   redis.call('PUBLISH', key('changes'), job.id .. ' ' .. status .. ' ' .. job.tenant)
 end
 
+-- Tells whichever worker runs a job what to do. A worker of a version before listens to all changes.
+local function order(id, word)
+  redis.call('PUBLISH', key('orders'), id .. ' ' .. word)
+  redis.call('PUBLISH', key('changes'), id .. ' ' .. word)
+end
+
 local MINUTE = 60 * 1000
 
 -- Counts what happened in this minute. The charts of the last hour are made of it, and then it goes.
@@ -395,7 +401,7 @@ local function withdraw(job, reason)
     finish(job, 'canceled', { cancel_requested = whole(now), compute_stopped = whole(now), reason = reason })
   elseif job.status == 'processing' and not job.cancel_requested then
     write(job.id, { cancel_requested = whole(now), withdrawn = reason })
-    redis.call('PUBLISH', key('changes'), job.id .. ' cancel')
+    order(job.id, 'cancel')
   end
 end
 
@@ -462,6 +468,11 @@ local function drop_picture(tenant, digest)
   end
 end
 
+-- The latest jobs that came with the same API key, the newest first.
+local function asked_with(job)
+  return key('jobs', job.tenant, job.key)
+end
+
 -- Leaves nothing of a job that has ended. Returns how many jobs still show each of its pictures.
 local function forget(job)
   redis.call('DEL', key('job', job.id))
@@ -472,6 +483,9 @@ local function forget(job)
   reindex(job)
   hush(job)
   redis.call('ZREM', key('jobs', job.tenant), job.id)
+  if (job.key or '') ~= '' then
+    redis.call('LREM', asked_with(job), -1, job.id)
+  end
   if job.group ~= '' then
     redis.call('ZREM', key('group', job.tenant, job.group), job.id)
   end

@@ -40,6 +40,7 @@ local function workers(model)
       found[#found + 1] = {
         name = told[i], facts = facts, jobs = redis.call('SCARD', key('held', told[i])),
         silent = math.max(0, now - (told[i + 1] - lease)),
+        drains = redis.call('EXISTS', key('drain', told[i])) == 1,
       }
     end
   end

@@ -2,7 +2,8 @@
 -- ARGV: now, id, tenant, model, class, group, request, due in ms, has deadline, retention ms, version,
 --       idempotency key, fingerprint, tenant limit, total limit, digest of the work or '', repeatable,
 --       supersede, webhook as JSON or '', ms in which it would end by forecast,
---       traceparent or '', line of a batch as JSON or '', image digests ...
+--       traceparent or '', line of a batch as JSON or '', id of the API key or '',
+--       then digest of each picture, and its bytes, or '' where it is to be there already
 -- Returns {'accepted', record} | {'replayed', record} | {'mismatch'} | {'paused'} | {'tenant_full', limit} | {'full'} | {'too_late', ms} |
 --         {'image_missing', digest} | {'batch_elsewhere'}
 
@@ -10,6 +11,8 @@
 -- them is run for itself, and is the one that later ones follow.
 local MOST_FOLLOWERS = 200
 local MOST_SUPERSEDED = 1000
+-- Jobs that a key finds again; more are let go once they are twice as many, not with each that comes.
+local LATEST = 20
 
 local id, tenant, model = ARGV[2], ARGV[3], ARGV[4]
 -- The client sends a command again whose reply it did not hear.
@@ -63,14 +66,18 @@ end
 local due = now + ARGV[8]
 -- Pictures outlive every job that shows them.
 local pictures = {}
-for i = 23, #ARGV do
+for i = 24, #ARGV, 2 do
   pictures[#pictures + 1] = ARGV[i]
+  if ARGV[i + 1] == '' and redis.call('EXISTS', key('image', tenant, ARGV[i])) == 0 then
+    return { 'image_missing', ARGV[i] }
+  end
+end
+for i = 24, #ARGV, 2 do
   local image = key('image', tenant, ARGV[i])
   local left = redis.call('PTTL', image)
   if left == -2 then
-    return { 'image_missing', ARGV[i] }
-  end
-  if left >= 0 and now + left < due + retention then
+    redis.call('SET', image, ARGV[i + 1], 'PX', whole(due + retention - now))
+  elseif left >= 0 and now + left < due + retention then
     redis.call('PEXPIRE', image, whole(due + retention - now))
   end
 end
@@ -81,6 +88,7 @@ local job = {
   retention = whole(retention), seq = redis.call('INCR', key('seq')), tries = 0, crashes = 0,
   work = ARGV[16], repeatable = ARGV[17], idempotency = ARGV[12], pictures = table.concat(pictures, ' '),
   webhook = ARGV[19], trace = ARGV[21], batch = line and line.batch or '',
+  key = ARGV[23],
 }
 if job.group ~= '' and ARGV[18] == '1' then
   -- The newest of a group's jobs, as a script must not hold up the store.
@@ -95,6 +103,9 @@ redis.call('ZADD', key('due'), job.due, id)
 redis.call('ZADD', key('jobs', tenant), job.seq, id)
 if job.group ~= '' then
   redis.call('ZADD', key('group', tenant, job.group), job.seq, id)
+end
+if job.key ~= '' and redis.call('LPUSH', asked_with(job), id) > 2 * LATEST then
+  redis.call('LTRIM', asked_with(job), 0, LATEST - 1)
 end
 if line then
   redis.call('HSET', key('batch-jobs', line.batch), id, line.number .. ' ' .. line.custom_id)

@@ -32,7 +32,7 @@ for _, id in ipairs(overdue) do
   if job.status == 'processing' then
     let_go(job)
     fields.attempts = ended(job, fields.reason)
-    redis.call('PUBLISH', key('changes'), id .. ' cancel')
+    order(id, 'cancel')
     finish(job, 'failed', fields)
   elseif job.status == 'queued' then
     dequeue(job)

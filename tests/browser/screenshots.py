@@ -20,7 +20,12 @@ LOOKS: dict[str, dict[str, Any]] = {
     "light": {"color_scheme": "light"},
     "dark": {"color_scheme": "dark"},
     "zh": {"color_scheme": "light", "locale": "zh-CN"},
-    "phone": {"color_scheme": "light", "viewport": PHONE, "device_scale_factor": 1.5},
+    "phone": {
+        "color_scheme": "light",
+        "viewport": PHONE,
+        "device_scale_factor": 1.5,
+        "has_touch": True,
+    },
 }
 ASKED = {
     "light": (

@@ -228,7 +228,7 @@ def test_all_that_failed_for_a_reason_is_asked_again_as_many_as_one_call_takes_a
 ) -> None:
     failed(day, 201)
     page.reload()
-    page.get_by_role("button", name="Ask again what failed: error").click()
+    page.get_by_role("button", name="Ask all again that failed: error").click()
     expect(notice(page)).to_contain_text("Asked again: 200.")
     page.get_by_role("button", name="Go on: 1 more").click()
     expect(notice(page)).to_contain_text("Asked again: 1.")

@@ -16,12 +16,16 @@ from llava_jobs.cli import cli
 KINDS = ("calls", "jobs", "batches", "operators")
 ROOT = Path(__file__).parents[2]
 SOURCES = [
-    path
-    for folder in ("api", "jobs", "worker", "llava_jobs")
-    for path in sorted((ROOT / folder).rglob("*.py"))
+    ROOT / "deploy" / "nginx.conf",
+    *(
+        path
+        for folder in ("api", "jobs", "worker", "llava_jobs")
+        for path in sorted((ROOT / folder).rglob("*.py"))
+    ),
 ]
 CODE = re.compile(
     r'code ?= ?"([a-z]+(?:_[a-z0-9]+)+)"'
+    r'|"code":"([a-z_]+)"'
     r'|^    code = "([a-z]+)"\n    status = 503'
     r'|as_data\(\s*"([a-z_]+)"'
     r'|^    "[a-z_]+": "([a-z]+_[a-z_]+)"'

@@ -1,12 +1,15 @@
 """Alerts and dashboard: valid, tried, laid out and explained."""
 
+import functools
 import json
 import re
 import shutil
 import subprocess
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 import yaml
 
@@ -80,7 +83,8 @@ def test_what_the_store_says_is_not_added_up_over_servers() -> None:
 @pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: alert["alert"])
 def test_an_alert_is_explained_in_the_runbook(alert: dict[str, Any]) -> None:
     name, told = alert["alert"], alert["annotations"]
-    assert told["runbook_url"] == f"docs/runbook.md#{name.lower()}"
+    root = '{{ or $externalLabels.runbooks "docs" }}'
+    assert told["runbook_url"] == f"{root}/runbook.md#{name.lower()}"
     assert told["summary"]
     assert alert["labels"]["severity"] in {"warning", "critical"}
     [section] = re.findall(rf"^## {name}\n(.+?)(?=^## |\Z)", RUNBOOK, re.MULTILINE | re.DOTALL)
@@ -99,6 +103,31 @@ def test_the_runbook_names_settings_that_exist() -> None:
 def test_links_within_the_runbook_lead_to_its_sections() -> None:
     sections = {heading.lower() for heading in re.findall(r"^## (\w+)", RUNBOOK, re.MULTILINE)}
     assert set(re.findall(r"\]\(#([a-z]+)\)", RUNBOOK)) <= sections
+
+
+GRAFANA: dict[str, Any] = json.loads(Path(__file__).with_name("grafana_dashboard.json").read_text())
+"""Grafana's own definition; where it is from is said in it."""
+
+
+def test_the_dashboard_has_the_form_that_grafana_publishes() -> None:
+    jsonschema.validate(DASHBOARD, GRAFANA)
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        (("panels", 1, "targts"), []),
+        (("panels", 1, "gridPos", "w"), "wide"),
+        (("templating", "list", 0, "type"), "choice"),
+        (("refresh",), 10),
+    ],
+)
+def test_what_grafana_does_not_know_is_seen(place: tuple[Any, ...], value: Any) -> None:
+    wrong = deepcopy(DASHBOARD)
+    *above, last = place
+    functools.reduce(lambda part, name: part[name], above, wrong)[last] = value
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(wrong, GRAFANA)
 
 
 def test_panels_do_not_overlap_and_each_says_what_it_shows() -> None:

@@ -17,6 +17,7 @@ from typing import Any
 import httpx
 import pytest
 
+from jobs.settings import Settings
 from tests.conftest import absent
 from tests.deployment import DEPLOY, SERVICES, check_of, command_of, environment_of
 from tests.eventually import eventually
@@ -25,6 +26,8 @@ from tests.receivers import Receiver
 from tests.shipped_store import ShippedStore
 from tests.stores import memory_folder
 
+MAX_FILE_BYTES = int(Settings.model_fields["max_body_bytes"].default) + 2**23
+"""Of the API here: more than nginx lets through elsewhere."""
 OF_TESTS = {
     "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
     "PYTHONPATH": os.environ.get("PYTHONPATH", ""),
@@ -137,14 +140,18 @@ def answers(url: str) -> bool:
         return False
 
 
-def nginx_command(folder: Path, *, listen: int, api: int) -> list[str]:
-    """The command that runs nginx with the shipped configuration, its places made ours."""
+def nginx_command(folder: Path, *, listen: int, api: int, patience: str = "330s") -> list[str]:
+    """The command that runs nginx with the shipped configuration, its places made ours.
+
+    ``patience`` is how long it waits for an answer of the API.
+    """
     program = shutil.which("nginx") or absent("no nginx: run tests/fetch-tools")
     folder.mkdir(parents=True, exist_ok=True)
     text = (DEPLOY / "nginx.conf").read_text()
     for place, ours in {
         "listen 8080;": f"listen 127.0.0.1:{listen};",
         "server api:8000;": f"server 127.0.0.1:{api};",
+        "proxy_read_timeout 330s;": f"proxy_read_timeout {patience};",
         "/tmp/": f"{folder}/",  # noqa: S108 - a place in the container
         "/dev/stdout": f"{folder}/stdout",
         "/dev/stderr": f"{folder}/stderr",
@@ -210,7 +217,7 @@ def shipped(
     quick: dict[str, Any] = {"sweep_ms": "100", "lease_ms": "3000", "renew_ms": "300"}
     with ExitStack() as ending:
         ending.callback(found.end)
-        found.start("api", tenant_connections="2", **quick)
+        found.start("api", tenant_connections="2", max_file_bytes=str(MAX_FILE_BYTES), **quick)
         found.start("worker", drain_seconds="1", **quick)
         found.start("deliver")
         eventually(lambda: answers(f"{found.api_url}/healthz"), "the API answers", 60)

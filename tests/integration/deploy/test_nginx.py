@@ -10,8 +10,8 @@ import httpx
 
 from jobs.settings import Settings
 from tests.eventually import eventually
-from tests.installations import Running, caller, ended, free_port, submit
-from tests.integration.deploy.conftest import Shipped, answers, nginx_command
+from tests.installations import caller, ended, free_port, submit
+from tests.integration.deploy.conftest import MAX_FILE_BYTES, Shipped, nginx_command
 from tests.integration.test_streaming import followed, until_text
 from tests.sse import text_of
 
@@ -146,23 +146,25 @@ def test_each_call_has_an_id_of_nginxs_own_in_its_answer_and_both_logs_and_no_qu
     assert "canary" not in (shipped.folder / "nginx" / "stdout").read_text()
 
 
-def test_metrics_are_not_for_everybody(http: httpx.Client) -> None:
-    assert http.get("/metrics").status_code == 404
+def test_a_file_may_be_as_large_as_the_apis_setting_says_and_no_larger(
+    http: httpx.Client, shipped: Shipped
+) -> None:
+    line = json.dumps({"custom_id": "x" * 50_000}).encode() + b"\n"
+    fits = line * ((MAX_FILE_BYTES - 4096) // len(line))
+    assert len(fits) > LIMIT
+    kept = _upload(http, fits)
+    assert kept.status_code == 200, kept.text
+    assert kept.json()["bytes"] == len(fits)
+    http.delete(f"/v1/files/{kept.json()['id']}").raise_for_status()
+    for _ in range(5):  # each is answered while it is still being sent
+        refused = _upload(http, fits + b" " * 2**23)
+        assert refused.status_code == 413, (shipped.folder / "nginx" / "stderr").read_text()
+        assert refused.json()["error"]["code"] == "file_too_large"
 
 
-def test_an_api_that_is_away_is_told_as_the_api_tells_errors(tmp_path: Path) -> None:
-    port = free_port()
-    running = Running(nginx_command(tmp_path / "nginx", listen=port, api=free_port()), {})
-    try:
-        eventually(lambda: answers(f"http://127.0.0.1:{port}/"), "nginx answers", 30)
-        answer = httpx.get(f"http://127.0.0.1:{port}/v1/jobs")
-        assert answer.status_code == 503
-        assert answer.headers["Content-Type"] == "application/problem+json"
-        assert answer.headers["Retry-After"] == "5"
-        assert answer.headers["X-Request-ID"]
-        assert answer.json()["error"]["code"] == "api_unavailable"
-    finally:
-        running.end()
+def _upload(http: httpx.Client, file: bytes) -> httpx.Response:
+    files = {"file": ("batch.jsonl", file)}
+    return http.post("/v1/files", data={"purpose": "batch"}, files=files)
 
 
 def _can_follow(http: httpx.Client, job_id: str) -> bool:

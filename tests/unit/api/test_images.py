@@ -12,7 +12,7 @@ import pytest
 from PIL import Image, ImageChops, ImageCms, ImageDraw, PngImagePlugin
 
 from api.images import ImageDoor
-from tests.unit.api.pictures import difference, encoded, grey16, png, scene, shown
+from tests.unit.api.pictures import difference, encoded, grey16, loss, png, scene, shown
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 
@@ -37,8 +37,19 @@ class TestAccepted:
     def test_a_lossy_upload_changes_no_more_than_its_own_losses(
         self, door: ImageDoor, kind: str
     ) -> None:
-        upload = encoded(scene(), kind, quality=90)
-        assert difference(shown(door.canonical(upload)), Image.open(io.BytesIO(upload))) <= 8
+        sent = encoded(scene(), kind, quality=90)
+        upload = Image.open(io.BytesIO(sent))
+        assert loss(shown(door.canonical(sent)), upload) <= 0.25 * loss(upload, scene())
+
+    @pytest.mark.parametrize("subsampling", ["4:4:4", "4:2:2", "4:2:0"])
+    def test_a_jpeg_that_stays_as_it_came_stays_as_small(
+        self, door: ImageDoor, subsampling: str
+    ) -> None:
+        noisy = Image.effect_noise((320, 240), 40).convert("RGB")
+        upload = encoded(noisy, "JPEG", quality=60, subsampling=subsampling)
+        picture = door.canonical(upload)
+        assert difference(shown(picture), Image.open(io.BytesIO(upload))) <= 8
+        assert len(picture.data) <= 1.05 * len(upload)
 
     def test_a_phones_picture_of_several_frames_shows_the_first(self, door: ImageDoor) -> None:
         second = Image.new("RGB", (64, 48), "black")

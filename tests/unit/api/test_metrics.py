@@ -13,6 +13,7 @@ from flask import Flask
 from prometheus_client.parser import text_string_to_metric_families
 
 from api.signal_metrics import SignalMetrics
+from jobs.drain import Drains
 from jobs.ledger import Ledger
 from jobs.signals import Signals
 from jobs.store import connect
@@ -69,6 +70,18 @@ def test_jobs_and_workers_are_told_as_the_store_has_them(
     books.finish(claim, ANSWER)
     ended = {"model": MODEL, "status": "succeeded", "reason": "none"}
     assert value(scrape(), "ended_jobs_total", **ended) == 1
+
+
+def test_a_worker_that_is_given_no_jobs_is_not_ready(
+    client: Any, books: Ledger, scrape: Any
+) -> None:
+    for name in ("w1", "w2"):
+        books.renew(name, MODEL, {"slots": 8}, {})
+    Drains(client, books.scripts).drain("w1")
+    told = scrape()
+    assert value(told, "ready_workers", model=MODEL) == 1
+    assert value(told, "drained_workers", model=MODEL) == 1
+    assert value(told, "worker_slots", model=MODEL) == 8
 
 
 def test_the_store_is_told_of(client: Any, scrape: Any) -> None:

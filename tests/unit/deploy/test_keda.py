@@ -1,8 +1,11 @@
 """What KEDA scales workers by: the work that is there, and never the length of a list."""
 
+import functools
+import json
 import re
 import shutil
 import subprocess
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -13,55 +16,10 @@ import yaml
 from tests.conftest import absent
 from tests.deployment import manifests, scaling_queries
 
-TRIGGER = {
-    "type": "object",
-    "additionalProperties": False,
-    "required": ["type", "name", "metricType", "metadata"],
-    "properties": {
-        "type": {"const": "prometheus"},
-        "name": {"type": "string"},
-        "metricType": {"enum": ["AverageValue", "Value"]},
-        "metadata": {
-            "type": "object",
-            "additionalProperties": False,
-            "required": ["serverAddress", "threshold", "query"],
-            "properties": {
-                "serverAddress": {"type": "string", "pattern": "^http"},
-                # KEDA reads the metadata of a trigger as text.
-                "threshold": {"type": "string", "pattern": r"^\d+$"},
-                "query": {"type": "string"},
-            },
-        },
-    },
-}
-SCHEMA = {
-    "type": "object",
-    "additionalProperties": False,
-    "required": ["apiVersion", "kind", "metadata", "spec"],
-    "properties": {
-        "apiVersion": {"const": "keda.sh/v1alpha1"},
-        "kind": {"const": "ScaledObject"},
-        "metadata": {"type": "object"},
-        "spec": {
-            "type": "object",
-            "additionalProperties": False,
-            "required": ["scaleTargetRef", "triggers"],
-            "properties": {
-                "scaleTargetRef": {"type": "object", "required": ["name"]},
-                "pollingInterval": {"type": "integer", "minimum": 1},
-                "minReplicaCount": {"type": "integer", "minimum": 1},
-                "maxReplicaCount": {"type": "integer", "minimum": 1},
-                "advanced": {
-                    "type": "object",
-                    "additionalProperties": False,
-                    "properties": {"horizontalPodAutoscalerConfig": {"type": "object"}},
-                },
-                "triggers": {"type": "array", "minItems": 1, "items": TRIGGER},
-            },
-        },
-    },
-}
-"""The part of KEDA's definition that is used here."""
+SCHEMA = json.loads(Path(__file__).with_name("keda_scaledobject.json").read_text())
+"""KEDA's own definition; where it is from is said in it."""
+OF_PROMETHEUS = {"serverAddress", "threshold", "query"}
+"""What such a trigger must be told; the definition leaves that to each kind of trigger."""
 
 
 @pytest.fixture(scope="module")
@@ -78,9 +36,35 @@ def queries() -> dict[str, str]:
 
 def test_it_has_the_form_that_keda_takes(scaled: dict[str, Any]) -> None:
     jsonschema.validate(scaled, SCHEMA)
+    for trigger in scaled["spec"]["triggers"]:
+        assert trigger["type"] == "prometheus"
+        assert trigger["metricType"] in {"AverageValue", "Value"}
+        assert set(trigger["metadata"]) == OF_PROMETHEUS
+        assert trigger["metadata"]["serverAddress"].startswith("http")
+        assert float(trigger["metadata"]["threshold"]) > 0
     behaviour = scaled["spec"]["advanced"]["horizontalPodAutoscalerConfig"]["behavior"]
     assert behaviour["scaleDown"]["stabilizationWindowSeconds"] >= 300
     assert scaled["spec"]["minReplicaCount"] <= scaled["spec"]["maxReplicaCount"]
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        (("spec", "minReplicas"), 1),  # the name that it has in a HorizontalPodAutoscaler
+        (("spec", "maxReplicaCount"), "8"),
+        (("spec", "triggers", 0, "metadata", "threshold"), 2),
+        (("spec", "advanced", "horizontalPodAutoscalerConfig", "behaviour"), {}),
+        (("apiVersion",), "keda.k8s.io/v1alpha1"),
+    ],
+)
+def test_what_keda_does_not_know_is_seen(
+    scaled: dict[str, Any], place: tuple[Any, ...], value: Any
+) -> None:
+    wrong = deepcopy(scaled)
+    *above, last = place
+    functools.reduce(lambda part, name: part[name], above, wrong)[last] = value
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(wrong, SCHEMA)
 
 
 def test_it_scales_the_workers_and_nothing_else_says_how_many_there_are(
@@ -106,6 +90,7 @@ def test_it_counts_what_waits_and_runs_against_slots_and_how_long_the_oldest_has
         "llava_jobs_running_jobs",
         "llava_jobs_worker_slots",
         "llava_jobs_ready_workers",
+        "llava_jobs_drained_workers",
     }
     assert _metrics(queries["age"]) == {"llava_jobs_oldest_queued_age_seconds"}
 
@@ -129,12 +114,20 @@ def test_prometheus_computes_from_the_queries_what_is_meant(
         _series("ready_workers", f'{model},instance="1"', 2),
         _series("oldest_queued_age_seconds", f'{model},instance="1"', 7),
     ]
+    all_drained = [
+        *(one for one in series if "slots" not in one["series"] and "ready" not in one["series"]),
+        _series("worker_slots", f'{model},instance="1"', 0),
+        _series("ready_workers", f'{model},instance="1"', 0),
+    ]
+    drained = _series("drained_workers", f'{model},instance="1"', 1)
     none_ready = [one for one in series if "slots" not in one["series"]]
     none_ready = [one for one in none_ready if "ready" not in one["series"]]
     tests = [
         _expectation(queries["work"], series, 4),  # 128 jobs at 32 slots a worker
         _expectation(queries["age"], series, 7),
         _expectation(queries["work"], none_ready, 4),
+        _expectation(queries["work"], [*series, drained], 4 + 2),  # one more in its place
+        _expectation(queries["work"], [*all_drained, drained], 4 + 2),
     ]
     (tmp_path / "tests.yml").write_text(
         yaml.safe_dump({"rule_files": ["rules.yml"], "tests": tests})

@@ -4,7 +4,7 @@ from typing import Any
 
 import yaml
 
-from tests.deployment import DEPLOY, SERVICES, command_of, containers
+from tests.deployment import DEPLOY, SERVICES, command_of, containers, environment_of
 
 PROMETHEUS: dict[str, Any] = yaml.safe_load((DEPLOY / "monitoring" / "prometheus.yml").read_text())
 PLACES = {
@@ -31,6 +31,14 @@ def test_prometheus_is_on_a_network_with_each_of_them_and_grafana_with_prometheu
         assert networks[name] & networks["prometheus"]
     assert networks["grafana"] & networks["prometheus"]
     assert not networks["grafana"] & networks["store"]
+
+
+def test_alerts_lead_to_the_copy_of_the_runbook_that_the_env_file_names() -> None:
+    assert PROMETHEUS["global"]["external_labels"] == {"runbooks": "${RUNBOOKS_URL}"}
+    told = environment_of("prometheus", {"RUNBOOKS_URL": "https://git.example.com/docs"})
+    assert told == {"RUNBOOKS_URL": "https://git.example.com/docs"}
+    version = SERVICES["prometheus"]["image"].rpartition(":v")[2]
+    assert int(version.split(".")[0]) >= 3, "before, a label is not expanded without being told to"
 
 
 def test_each_finds_its_files_where_it_looks() -> None:

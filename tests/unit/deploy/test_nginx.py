@@ -1,5 +1,6 @@
 """nginx's configuration agrees with the API and with those who start nginx."""
 
+import json
 import re
 from typing import Any
 
@@ -7,16 +8,37 @@ import crossplane
 import pytest
 
 from api import serving
+from api.console.languages import language
+from api.openapi.faults import faults
+from api.problems import body
 from api.waiting import LONGEST_WAIT_S
+from jobs.errors import JobsError
 from jobs.settings import Settings
 from tests.deployment import DEPLOY, ROOT, SERVICES, command_of, manifests, seconds
 
 
 @pytest.fixture(scope="module")
-def directives() -> dict[str, list[list[str]]]:
+def parsed() -> dict[str, Any]:
+    """The configuration as crossplane reads it."""
+    found: dict[str, Any] = crossplane.parse(str(DEPLOY / "nginx.conf"))
+    assert found["status"] == "ok", found["errors"]
+    return found
+
+
+@pytest.fixture(scope="module")
+def maps(parsed: dict[str, Any]) -> dict[str, dict[str, str]]:
+    """What each map says, by the variable that it makes."""
+    [http] = [part for part in parsed["config"][0]["parsed"] if part["directive"] == "http"]
+    return {
+        part["args"][1]: {line["directive"]: line["args"][0] for line in part["block"]}
+        for part in http["block"]
+        if part["directive"] == "map"
+    }
+
+
+@pytest.fixture(scope="module")
+def directives(parsed: dict[str, Any]) -> dict[str, list[list[str]]]:
     """All directives by name, each with its arguments as often as it stands there."""
-    parsed = crossplane.parse(str(DEPLOY / "nginx.conf"))
-    assert parsed["status"] == "ok", parsed["errors"]
     found: dict[str, list[list[str]]] = {}
 
     def walk(block: list[dict[str, Any]]) -> None:
@@ -47,9 +69,39 @@ def test_the_ports_agree(directives: dict[str, list[list[str]]]) -> None:
 
 def test_it_takes_bodies_as_large_as_the_api_does(directives: dict[str, list[list[str]]]) -> None:
     [[limit], [of_files]] = directives["client_max_body_size"]
-    assert of_files == "256m"
     assert int(limit) == Settings.model_fields["max_body_bytes"].default
     assert "LLAVA_JOBS_MAX_BODY_BYTES" not in (ROOT / "docker-compose.yml").read_text()
+    assert of_files == "0", "the API's setting decides alone"
+    assert directives["proxy_request_buffering"] == [["off"]], "before any of it lies here"
+
+
+def test_what_it_refuses_itself_it_says_in_the_words_of_the_api_and_of_the_pages(
+    maps: dict[str, dict[str, str]],
+) -> None:
+    for status, text in maps["$problem"].items():
+        told = json.loads(text.replace("$instance", "/v1/jobs").replace("\\n", ""))
+        error = JobsError(told["detail"], code=told["error"]["code"])
+        error.status, error.title = int(status), told["title"]
+        assert told == json.loads(body(error, "/v1/jobs"))
+        assert int(status) in faults("calls")[error.code].statuses
+        english, chinese = language("en"), language("zh")
+        name = f"refusal.{status}"
+        assert maps["$title"][status] == english(f"{name}.title")
+        assert maps["$said"][status] == f"{english(f'{name}.cause')} {english(f'{name}.next')}"
+        words = chinese(f"{name}.cause") + chinese(f"{name}.next")
+        assert maps["$said_in_chinese"][status] == words
+
+
+def test_each_status_that_it_refuses_with_has_its_words(
+    directives: dict[str, list[list[str]]], maps: dict[str, dict[str, str]]
+) -> None:
+    refused = directives["error_page"]
+    assert {place for *_, place in refused} == {"$refused"}
+    told = {re.sub("=", "", ([s for s in words if "=" in s] or words)[0]) for words in refused}
+    assert told == set(maps["$problem"]) == {"404", "413", "503"}
+    assert {code for words in refused for code in words if code.isdecimal()} >= {
+        *("413", "502", "503", "504")
+    }
 
 
 def test_it_waits_longer_than_the_api_lets_callers_wait(

@@ -17,7 +17,9 @@ NOT_FOR_WORKERS = {
 }
 
 
-WORKERS_RUN = ("shared", "claim", "count", "crash", "finish", "release", "renew", "say", "sweep")
+WORKERS_RUN = (
+    *("shared", "claim", "count", "crash", "finish", "hint", "release", "renew", "say", "sweep"),
+)
 SENDERS_RUN = ("deliver", "delivered")
 LUA = {path.stem: path.read_text() for path in (ROOT / "jobs" / "lua").glob("*.lua")}
 

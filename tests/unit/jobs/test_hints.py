@@ -1,13 +1,14 @@
 """Hints are published, counted, disposable, and made up for by the sweeper."""
 
+import json
 import socket
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from jobs.changes import Changes
-from jobs.hints import Hints, celery_app, queue_of
+from jobs.changes import ORDERS, Changes
+from jobs.hints import AT_MOST, TASK, Hints, celery_app, queue_of
 from jobs.ledger import Ledger
 from jobs.scripts import PREFIX
 from jobs.settings import Settings
@@ -45,6 +46,41 @@ def test_a_hint_carries_no_job(hints: Hints, client: Any, ledger: Ledger) -> Non
     [message] = client.lrange(f"{PREFIX}broker:{queue_of(MODEL)}", 0, -1)
     assert job_id.encode() not in message
     assert b"acme" not in message
+
+
+def test_hints_are_what_celery_itself_writes_each_under_an_id_of_its_own(
+    hints: Hints, store: EmbeddedStore, client: Any
+) -> None:
+    app = celery_app(store.url)
+    theirs = app.send_task(TASK, queue=queue_of(MODEL), ignore_result=True).id
+    app.close()
+    hints.publish(MODEL, 2)
+
+    written = client.lrange(f"{PREFIX}broker:{queue_of(MODEL)}", 0, -1)
+    *ours, message = map(json.loads, written)
+    ids = [hint["headers"]["id"] for hint in ours]
+    assert len({theirs, *ids}) == 3
+    assert [hint["properties"]["delivery_tag"] for hint in ours] == ids
+    for hint in (*ours, message):
+        del hint["properties"]["delivery_tag"], hint["properties"]["reply_to"]  # always new
+    for hint, own in zip(ours, ids, strict=True):
+        assert hint == json.loads(json.dumps(message).replace(theirs, own))
+
+
+def test_a_hint_waits_for_no_disk(hints: Hints, client: Any) -> None:
+    def written() -> int:
+        return int(client.info("persistence")["aof_current_size"])
+
+    before = written()
+    hints.publish(MODEL)
+    assert written() == before
+    assert hints.waiting(MODEL) == 1
+
+
+def test_there_are_never_more_hints_than_plenty(hints: Hints) -> None:
+    hints.publish(MODEL, AT_MOST - 1)
+    hints.publish(MODEL, 3)
+    assert hints.waiting(MODEL) == AT_MOST
 
 
 def test_as_many_hints_are_missing_as_more_jobs_wait(hints: Hints) -> None:
@@ -153,6 +189,25 @@ def test_every_change_of_a_job_is_heard(store: EmbeddedStore, client: Any, ledge
     listener.close()
 
     assert heard == [(job_id, "queued"), (job_id, "processing"), (job_id, "cancel")]
+
+
+def test_a_worker_hears_what_it_is_to_do_and_nothing_else(
+    store: EmbeddedStore, client: Any, ledger: Ledger
+) -> None:
+    listener = connect(store.url)
+    heard: list[tuple[str, str]] = []
+    orders = Changes(listener, lambda job_id, word, _: heard.append((job_id, word)), ORDERS)
+    orders.start()
+    eventually(lambda: client.publish(f"{PREFIX}orders", "probe cancel") and heard, "it listens")
+
+    job_id = submitted(ledger)
+    claimed(ledger)
+    ledger.cancel("acme", job_id)
+    eventually(lambda: (job_id, "cancel") in heard, "it hears")
+    orders.close()
+    listener.close()
+
+    assert set(heard) == {("probe", "cancel"), (job_id, "cancel")}
 
 
 def test_changes_are_heard_again_after_the_connection_was_cut(

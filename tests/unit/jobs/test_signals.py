@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from bench.queued import InBulk, canned_reply
 from jobs.deliveries import Deliveries, Verdict
+from jobs.drain import Drains
 from jobs.errors import StoreUnavailable
 from jobs.hints import Hints, celery_app
 from jobs.job import Outcome, Priority, Reason, Status
@@ -17,8 +17,18 @@ from jobs.store import connect
 from jobs.sweeper import Sweeper
 from llava_jobs.embedded import EmbeddedStore
 from tests.conftest import NewLedger
+from tests.crowds import crowd
 from tests.installations import free_port
-from tests.ledgers import ANSWER, MODEL, Clock, asked, claimed, draft, submitted, webhook
+from tests.ledgers import (
+    ANSWER,
+    MODEL,
+    Clock,
+    asked,
+    assert_counts_are_true,
+    claimed,
+    submitted,
+    webhook,
+)
 
 LEASE = Limits().lease
 FACTS = {"host": "gpu-1", "slots": 8, "running": 1, "waiting": 0}
@@ -89,6 +99,22 @@ def test_a_worker_has_its_slots_its_jobs_and_the_age_of_its_last_word(
     assert (first.prefix_hit_rate, second.prefix_hit_rate) == (0.5, None)
     assert (model.running, model.slots, reading.running) == (1, 16, 1)
     assert model.last_claim_age_s == 3
+
+
+def test_a_drained_worker_is_not_ready_and_its_jobs_still_run(
+    client: Any, ledger: Ledger, signals: Signals
+) -> None:
+    for name in ("w1", "w2"):
+        ledger.renew(name, MODEL, FACTS, {})
+    submitted(ledger)
+    claimed(ledger, "w1")
+    drains = Drains(client, ledger.scripts)
+    drains.drain("w1")
+    model = signals.read().models[MODEL]
+    assert [worker.name for worker in model.ready] == ["w2"]
+    assert (len(model.workers), model.slots, model.running) == (2, 8, 1)
+    drains.resume("w1")
+    assert len(signals.read().models[MODEL].ready) == 2
 
 
 def test_each_end_is_counted_once_by_status_and_reason(
@@ -182,6 +208,14 @@ def test_a_store_that_is_away_is_said_to_be() -> None:
         away.read()
 
 
+def test_a_crowd_is_queued_as_if_each_of_it_had_been_submitted(client: Any) -> None:
+    crowd(client, 100)
+    ledger = Ledger(client)
+    assert_counts_are_true(client, ledger)
+    assert {claimed(ledger).job.tenant for _ in range(100)} == {f"tenant-{n}" for n in range(10)}
+    assert ledger.claim(MODEL, "w1") is None
+
+
 def test_a_reading_costs_as_much_with_twenty_thousand_jobs_queued_as_with_two_hundred(
     client: Any, signals: Signals
 ) -> None:
@@ -190,13 +224,7 @@ def test_a_reading_costs_as_much_with_twenty_thousand_jobs_queued_as_with_two_hu
 
 def _commands(client: Any, signals: Signals, queued: int) -> dict[str, int]:
     client.flushall()
-    asked_for = [draft(f"tenant-{n % 10}") for n in range(queued)]
-    Ledger(client, durability="memory").submit(asked_for[0])
-    bulk: Any = InBulk(client, canned_reply())
-    ledger = Ledger(bulk, durability="memory")
-    for one in asked_for[1:]:
-        ledger.submit(one)
-    bulk.close()
+    crowd(client, queued)
     assert _queued(signals.read()) == queued
     client.config_resetstat()
     signals.read()

@@ -178,6 +178,34 @@ def test_a_job_whose_picture_is_not_kept_is_refused_and_stores_nothing(
     assert everything(client) == {}
 
 
+def test_a_picture_that_comes_with_a_job_is_kept_with_it_and_as_long(
+    client: Any, new_ledger: NewLedger
+) -> None:
+    ledger = new_ledger(queue_lifetime=2 * HOUR, retention=3 * HOUR)
+    submitted(ledger, images=(PICTURE,), pictures={PICTURE.digest: b"pixels"})
+    assert ImageStore(client).get("acme", PICTURE.digest) == b"pixels"
+    assert 5 * HOUR - 60_000 < client.pttl(f"{PREFIX}image:acme:{PICTURE.digest}") <= 5 * HOUR
+
+
+def test_a_picture_that_comes_with_another_job_is_there_already_and_prolonged(
+    client: Any, new_ledger: NewLedger
+) -> None:
+    with_it: dict[str, Any] = {"images": (PICTURE,), "pictures": {PICTURE.digest: b"pixels"}}
+    submitted(new_ledger(queue_lifetime=HOUR, retention=HOUR), **with_it)
+    submitted(new_ledger(queue_lifetime=HOUR, retention=2 * HOUR), **with_it)
+    submitted(new_ledger(queue_lifetime=HOUR, retention=HOUR), **with_it)
+    assert client.pttl(f"{PREFIX}image:acme:{PICTURE.digest}") > 3 * HOUR - 60_000
+
+
+def test_no_picture_is_kept_of_a_job_that_is_refused(client: Any, new_ledger: NewLedger) -> None:
+    missing = ImagePart("e" * 64, 64, 48)
+    with pytest.raises(ImageExpired):
+        submitted(new_ledger(), images=(PICTURE, missing), pictures={PICTURE.digest: b"pixels"})
+    with pytest.raises(LedgerFull):
+        submitted(new_ledger(queue=0), images=(PICTURE,), pictures={PICTURE.digest: b"pixels"})
+    assert everything(client) == {}
+
+
 def test_a_picture_of_one_tenant_is_none_of_another(client: Any, ledger: Ledger) -> None:
     images = ImageStore(client)
     images.put("acme", PICTURE.digest, b"pixels")

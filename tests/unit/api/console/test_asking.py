@@ -132,13 +132,26 @@ def test_asking_on_takes_the_conversation_along(
     assert page.index(QUESTION) < page.index("A red light.") < page.index("Is it bright?")
 
 
-def test_recent_questions_are_the_tenants_own(
-    browser: Browser, foreign: Browser, books: Ledger
+def test_recent_questions_are_those_of_the_key_from_wherever_it_asked(
+    browser: Browser, foreign: Browser, signed_in_with: Any, api: Caller
 ) -> None:
+    colleague = signed_in_with(Scope.READ, Scope.SUBMIT)
     assert en("recent.empty") in browser.get("/").text
     asked(browser, question="Where is the canary?")
-    assert "Where is the canary?" in browser.get("/").text
-    assert "canary" not in foreign.get("/").text
+    api.submit(question="Where is the parrot?")
+    shown = browser.get("/").text
+    assert shown.index("Where is the parrot?") < shown.index("Where is the canary?")
+    for other in (colleague, foreign):
+        assert en("recent.empty") in other.get("/").text
+
+
+def test_a_question_is_another_keys_to_open_and_not_among_its_own(
+    browser: Browser, signed_in_with: Any
+) -> None:
+    job_id = asked(browser)
+    colleague = signed_in_with(Scope.READ)
+    assert job_id not in colleague.get("/").text
+    assert QUESTION in colleague.get(f"/jobs/{job_id}").text
 
 
 def test_nothing_of_a_job_is_there_for_another_tenant(browser: Browser, foreign: Browser) -> None:
@@ -232,7 +245,7 @@ def test_a_key_sees_and_does_what_its_scopes_say(signed_in_with: Any, browser: B
     assert reader.post(f"/jobs/{job_id}/cancel").status_code == 403
     assert ask(reader).status_code == 403
     assert sender.get(f"/jobs/{job_id}").status_code == 403
-    assert QUESTION not in sender.get("/").text.split('id="recent"')[1]
+    assert '<ul class="recent">' not in sender.get("/").text
     assert ask(sender).status_code == 303
 
 

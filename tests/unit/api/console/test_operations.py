@@ -11,6 +11,7 @@ from jobs.job import Outcome, Reason, Status
 from jobs.keys import Keys, Scope
 from jobs.ledger import Ledger
 from jobs.signals import Signals
+from tests.crowds import crowd
 from tests.ledgers import FAILURE, MODEL, draft, submitted
 from tests.unit.api.console.conftest import Browser
 
@@ -87,6 +88,33 @@ def test_a_look_costs_the_same_whatever_waits_and_has_failed(
         submitted(ledger)
     client.srem("lj:models", "another")
     assert cost() <= few
+
+
+def test_a_look_reads_as_much_with_twenty_thousand_jobs_queued_as_with_two_hundred(
+    app: Flask, operator: Browser, client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fresh = Signals(client, 30_000, kept_s=0)
+    services = replace(app.extensions["services"], signals=fresh)
+    monkeypatch.setitem(app.extensions, "services", services)
+
+    def cost(queued: int) -> tuple[dict[str, int], int]:
+        crowd(client, queued)
+        shown = operator.get("/console")
+        assert f"{queued_in_all():,}" in shown.text
+        client.config_resetstat()
+        operator.get("/console")
+        told = client.info("all")
+        calls = {name: one["calls"] for name, one in told.items() if name.startswith("cmdstat_")}
+        return calls, told["total_net_output_bytes"]
+
+    def queued_in_all() -> int:
+        return sum(fresh.read().models[MODEL].queued.values())
+
+    few, small = cost(200)
+    many, large = cost(20_000)
+    assert queued_in_all() == 20_200
+    assert many == few
+    assert abs(large - small) < 500, "longer numbers, and no more of them"
 
 
 def test_questions_and_answers_are_not_shown(operator: Browser, client: Any) -> None:
