@@ -34,6 +34,7 @@ from worker.policy import load_guard
 from worker.tasks import Answering, Desk
 from worker.watchdog import Patience, Stepping, Watchdog
 
+_LOOK_S = 0.2
 _UNSAID = ("without_mingle", "without_gossip", "without_heartbeat")
 
 
@@ -144,6 +145,8 @@ class EngineStep(bootsteps.StartStopStep):
         self._orders.start()
         self._sweeper.start()
         self._watchdog.start()
+        # Celery's loop sees that it is to end when something wakes it, else once a second.
+        parent.timer.call_repeatedly(_LOOK_S, lambda: None)
 
 
 def _give_up() -> None:
