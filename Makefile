@@ -4,7 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-# The long files first, so that at the end no process has a long one alone.
+# The long files first, so that at the end no process has a long one alone; xdist would sort them by
+# their number of tests.
 SUITE := tests/faults tests/integration tests/clients tests/browser tests/unit
 
 .PHONY: help demo test check faults bench bench-queue docs up clean
@@ -16,12 +17,12 @@ demo: $(STAMP)  ## answer the bundled pictures through the whole system
 	@$(BIN)/llava-jobs demo
 
 test: $(STAMP)  ## the whole suite
-	@$(BIN)/pytest -n logical --maxprocesses 4 --dist loadfile $(SUITE)
+	@$(BIN)/pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(SUITE)
 
 check: $(STAMP)  ## style, types and the directions of imports
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
-	@$(BIN)/mypy
+	@nice $(BIN)/mypy
 	@$(BIN)/pytest -q tests/unit/test_imports.py
 
 faults: $(STAMP)  ## break an installation on purpose and count what is lost; up to 20 minutes
@@ -47,7 +48,7 @@ $(STAMP): requirements.lock pyproject.toml
 	@echo "[1/3] creating $(VENV)"
 	@$(PYTHON) -m venv $(VENV)
 	@echo "[2/3] installing what requirements.lock pins (torch is the largest part)"
-	@$(BIN)/pip install --disable-pip-version-check --progress-bar off -r requirements.lock \
+	@$(BIN)/pip install --disable-pip-version-check --progress-bar off --no-compile -r requirements.lock \
 		| sed -un -e 's/^Collecting \([^ ]*\).*/      \1/p' -e 's/^Installing.*/      unpacking/p'
 	@echo "[3/3] installing llava-jobs"
 	@$(BIN)/pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation -e .

@@ -138,7 +138,7 @@ def _services(settings: Settings, client: redis.Redis) -> views.Services:
         waiting=Waiting(connections),
         listing=Listing(client),
         feed=Feed(client),
-        keys=Keys(client),
+        keys=Keys(client, durability=durability, replicas=settings.durable_replicas),
         tenants=Tenants(client),
         pieces=pieces,
         following=Following(pieces),

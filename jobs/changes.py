@@ -14,6 +14,9 @@ CHANGES = f"{PREFIX}changes"
 """Channel of ``<job id> <status> <tenant>`` for every change, and of ``<job id> cancel`` and
 ``<job id> listen`` for its worker."""
 
+_LOOK_S = 0.2
+"""How often it looks whether it was closed: a process that ends waits for that."""
+
 _log = structlog.get_logger()
 
 
@@ -37,7 +40,7 @@ class Changes(Background):
         with self._client.pubsub(ignore_subscribe_messages=True) as channel:
             channel.subscribe(CHANGES)
             while not self._closed.is_set():
-                message = channel.get_message(timeout=1.0)
+                message = channel.get_message(timeout=_LOOK_S)
                 if message:
                     job_id, word, *tenant = message["data"].decode().split(" ")
                     self._heard(job_id, word, *tenant or [""])

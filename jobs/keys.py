@@ -10,12 +10,13 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 
 import redis
 
 from jobs.errors import ConfigurationError, NotFound, Unauthorized
 from jobs.records import decoded
-from jobs.scripts import PREFIX, Scripts
+from jobs.scripts import PREFIX, Durability, Scripts
 from jobs.store import told_plainly
 from jobs.tenants import Tenants, named
 
@@ -62,13 +63,22 @@ class Key:
 class Keys:
     """The API keys of all tenants; ``clock`` returns seconds since the epoch.
 
-    Every method raises StoreUnavailable where the store cannot be used.
+    What is made, rotated or revoked is durable before it is told; ``durability`` and ``replicas``
+    are as in jobs.scripts. Every method raises StoreUnavailable where the store cannot be used.
     """
 
-    def __init__(self, client: redis.Redis, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        client: redis.Redis,
+        clock: Callable[[], float] = time.time,
+        *,
+        durability: Durability = "waitaof",
+        replicas: int = 0,
+    ) -> None:
         self._client = client
         self._clock = clock
-        self._run = Scripts(client).run
+        scripts = Scripts(client, durability=durability, replicas=replicas)
+        self._run = partial(scripts.run, durable=True)
 
     def create(
         self,
@@ -99,11 +109,7 @@ class Keys:
         }
         if expires_in_s is not None:
             fields["expires"] = self._in(expires_in_s, at_least=1)
-        with told_plainly(), self._client.pipeline() as pipe:
-            pipe.delete(f"{PREFIX}key:{form[1]}")
-            pipe.hset(f"{PREFIX}key:{form[1]}", mapping=fields)
-            pipe.sadd(_INDEX, form[1])
-            pipe.execute()
+        self._run("make_key", form[1], *(part for field in fields.items() for part in field))
         return key
 
     def create_first(self, tenant: str, secret: str | None = None) -> str | None:
@@ -144,10 +150,8 @@ class Keys:
 
     def revoke(self, key_id: str) -> None:
         """Make a key unknown at once; raises NotFound where it is already."""
-        with told_plainly():
-            self._client.srem(_INDEX, key_id)
-            if not self._client.delete(f"{PREFIX}key:{key_id}"):
-                raise _no_key()
+        if not self._run("revoke_key", key_id):
+            raise _no_key()
 
     def identify(self, key: str) -> Key:
         """Return whose a key is and what it may do.

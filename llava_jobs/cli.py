@@ -23,6 +23,9 @@ from llava_jobs.tables import print_table
 from llava_jobs.tenants import tenants
 from llava_jobs.webhooks import deliver, webhooks
 
+_PATIENCE_S = 3.0
+"""Whoever asks from a terminal sits before it, and is told soon that no API answers."""
+
 
 def say(text: str) -> None:
     """Print a line at once, also where standard output is a pipe."""
@@ -77,7 +80,7 @@ def ask(picture: Path, question: str, url: str, timeout: float) -> None:
 
     Example: llava-jobs ask panel.png "What is the error code?"
     """
-    with Client(url, _key()) as client:
+    with Client(url, _key(), patience_s=_PATIENCE_S) as client:
         say(client.ask(picture, question, timeout))
 
 

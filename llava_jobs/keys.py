@@ -6,9 +6,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import click
+import redis
 
 from jobs.keys import DEFAULT_SCOPES, DEFAULT_TENANT, Key, Keys, Scope
-from llava_jobs.stores import data_dir_option, opened_store, seconds
+from jobs.store import inspect
+from llava_jobs.stores import data_dir_option, opened_store, read_settings, seconds
 from llava_jobs.tables import print_table
 
 
@@ -45,7 +47,7 @@ def create_key(
     Example: llava-jobs keys create --tenant acme --scope read --expires-in 90d
     """
     with opened_store(data_dir) as store:
-        made = Keys(store).create(
+        made = _keys(store).create(
             tenant, scopes=[Scope(name) for name in scopes], expires_in_s=expires_in
         )
     click.echo(made)
@@ -96,7 +98,7 @@ def rotate_key(key_id: str, overlap: int, data_dir: Path) -> None:
     Example: llava-jobs keys rotate 1f2e3d4c5b6a --overlap 7d
     """
     with opened_store(data_dir) as store:
-        made = Keys(store).rotate(key_id, overlap)
+        made = _keys(store).rotate(key_id, overlap)
     click.echo(made)
 
 
@@ -109,8 +111,14 @@ def revoke_key(key_id: str, data_dir: Path) -> None:
     Example: llava-jobs keys revoke 1f2e3d4c5b6a
     """
     with opened_store(data_dir) as store:
-        Keys(store).revoke(key_id)
+        _keys(store).revoke(key_id)
     click.echo(f"revoked {key_id}")
+
+
+def _keys(store: redis.Redis) -> Keys:
+    settings = read_settings(None)
+    durability = inspect(store, settings.durability).durability
+    return Keys(store, durability=durability, replicas=settings.durable_replicas)
 
 
 def _previous(key: Key) -> str:

@@ -69,8 +69,12 @@ class Up:
         _check_free(self._plan.host, self._plan.port)
         with self._store() as store_url:
             client = connect(store_url)
-            self._say(f"store: {inspect(client, self._plan.settings.durability)}")
-            self._first_key(Keys(client))
+            settings = self._plan.settings
+            server = inspect(client, settings.durability)
+            self._say(f"store: {server}")
+            self._first_key(
+                Keys(client, durability=server.durability, replicas=settings.durable_replicas)
+            )
             client.close()
             self._children = self._plan_children(store_url)
             try:

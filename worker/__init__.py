@@ -13,11 +13,16 @@ def __getattr__(name: str) -> Any:
 
         from jobs.errors import ConfigurationError
         from jobs.settings import Settings
-        from worker import loading
         from worker.app import create_app
 
         try:
-            return create_app(Settings(), loading)
+            settings = Settings()
+            if settings.quantize == "none":
+                # transformers imports torchao wherever there is one, and it is slow to import.
+                sys.modules["torchao"] = None  # type: ignore[assignment]
+            from worker import loading
+
+            return create_app(settings, loading)
         except ConfigurationError as error:
             print(f"llava-jobs worker: {error}", file=sys.stderr, flush=True)
             raise SystemExit(os.EX_CONFIG) from None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import os
 import secrets
 import socket
@@ -32,6 +34,8 @@ from worker.policy import load_guard
 from worker.tasks import Answering, Desk
 from worker.watchdog import Patience, Stepping, Watchdog
 
+_UNSAID = ("without_mingle", "without_gossip", "without_heartbeat")
+
 
 class Serving(Answering, Stepping, Counting, Protocol):
     """What a worker needs of an engine."""
@@ -53,9 +57,13 @@ class EngineStep(bootsteps.StartStopStep):
     def __init__(self, parent: Any, **kwargs: Any) -> None:
         super().__init__(parent, **kwargs)
         self._settings: Settings = parent.app.settings
+        # Our workers have nothing to tell each other: a hello would wait for answers for a second.
+        parent.options |= dict.fromkeys(_UNSAID, True)
 
     def start(self, parent: Any) -> None:
         """Load the model; a failure ends the process with one line that says why."""
+        # Collecting all of torch once more at the end would take longer than the end itself.
+        atexit.register(gc.freeze)
         try:
             self._start(parent)
         except (JobsError, EngineError) as error:

@@ -147,7 +147,8 @@ def judge(installation: Installation, folder: Path, seed: int) -> Verdict:
         for name, exchange in recorder.get("interactions", {}).items():
             case = recorder["cases"][name]
             call = f"{case['value']['method']} {case['value']['path']}"
-            answers[call, int((exchange["response"] or {}).get("status_code", 0))] += 1
+            answered = exchange.get("response") or {}
+            answers[call, int(answered.get("status_code", 0))] += 1
             linked += case["is_transition_applied"]
     return Verdict(ran.returncode, ran.stdout, answers, linked)
 

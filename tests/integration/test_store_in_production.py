@@ -53,7 +53,7 @@ def test_every_job_that_was_accepted_ends_though_the_leading_server_dies(
             sweep_ms="100",
         )
         with contextlib.closing(connect(store)) as client:
-            key = Keys(client).create("acme")
+            key = Keys(client, durability="always", replicas=1).create("acme")
         with serving(settings, settings) as (url, api, worker), caller(url, key) as http:
             accepted = [submit(http, picture, max_new_tokens="8")["id"] for _ in range(6)]
             leader.kill()

@@ -263,6 +263,12 @@ OPERATIONS = [
         lambda to, _: _uploaded(to),
         lambda to, _: to.script("discard", "acme", "img_1"),
     ),
+    Operation(
+        "make_key",
+        lambda *_: None,
+        lambda to, _: to.script("make_key", "k1", "tenant", "acme", "digest", "0"),
+    ),
+    Operation("revoke_key", lambda to, _: _key(to), lambda to, _: to.script("revoke_key", "k1")),
     Operation("rotate", lambda to, _: _key(to), lambda to, _: to.script("rotate", *ROTATED), False),
     Operation(
         "rotate_secret",

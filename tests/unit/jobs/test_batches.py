@@ -11,12 +11,14 @@ from jobs.batches import Batches, Read, Written
 from jobs.errors import BatchElsewhere, Conflict, InvalidRequest, TooManyBatches
 from jobs.files import Files
 from jobs.image_store import ImageStore
-from jobs.job import Priority
+from jobs.job import Outcome, Priority, Reason, Status
 from jobs.ledger import Ledger
 from jobs.request import ImagePart
+from jobs.retrying import Retrying
 from jobs.scripts import PREFIX
 from tests.ledgers import (
     ANSWER,
+    FAILURE,
     Clock,
     assert_counts_are_true,
     claimed,
@@ -26,6 +28,7 @@ from tests.ledgers import (
 
 PICTURE = ImagePart("d" * 64, 64, 48)
 DAY = 86_400_000
+FAILED = Outcome(Status.FAILED, Reason.ERROR, error=FAILURE)
 
 
 @pytest.fixture
@@ -276,3 +279,34 @@ def test_an_answer_is_not_swept_away_before_it_is_written(
     assert ended.job.answer == ANSWER.answer
     batches.write(batch, [Written(job_id, "output", "{}\n")])
     assert ledger.get("acme", job_id) is None
+
+
+@pytest.mark.usefixtures("_picture")
+def test_a_line_that_is_asked_again_stays_a_line_of_its_batch(
+    client: Any, ledger: Ledger, batches: Batches, files: Files
+) -> None:
+    batch = running(batches, files)
+    first = feed(ledger, batch, 1)
+    ledger.finish(claimed(ledger), FAILED)
+    found = Retrying(client, ledger).retry("acme", first)
+    assert found is not None
+    assert batches.ended(batch, 10) == (1, [])
+    ledger.finish(claimed(ledger), ANSWER)
+    [ended] = batches.ended(batch, 10)[1]
+    assert (ended.job_id, ended.number, ended.custom_id) == (found[0].id, 1, "n1")
+    assert batches.write(batch, [Written(first, "errors", "{}\n")]) == 0
+    assert batches.write(batch, [Written(ended.job_id, "output", "{}\n")]) == 1
+    assert (now(batches, batch).completed, now(batches, batch).failed) == (1, 0)
+
+
+@pytest.mark.usefixtures("_picture")
+def test_a_batch_that_is_being_stopped_waits_for_no_line_that_is_asked_again(
+    client: Any, ledger: Ledger, batches: Batches, files: Files
+) -> None:
+    batch = running(batches, files)
+    first = feed(ledger, batch, 1)
+    ledger.finish(claimed(ledger), FAILED)
+    batches.cancel("acme", batch.id)
+    Retrying(client, ledger).retry("acme", first)
+    [ended] = batches.ended(batch, 10)[1]
+    assert ended.job_id == first

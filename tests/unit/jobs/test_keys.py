@@ -212,3 +212,17 @@ def test_a_revoked_key_has_no_secret_left(keys: Keys) -> None:
 def test_a_rotated_key_is_not_in_the_store_either(keys: Keys, client: Any) -> None:
     key = keys.rotate(id_of(keys.create("acme")), DAY)
     assert key.split("_")[2] not in repr(client.hgetall(f"{PREFIX}key:{id_of(key)}"))
+
+
+def test_nothing_is_told_of_a_key_before_it_is_on_disk(keys: Keys, client: Any) -> None:
+    def syncs() -> int:
+        told = client.info("commandstats").get("cmdstat_waitaof", {"calls": 0})
+        return int(told["calls"])
+
+    before = syncs()
+    key = keys.create("acme")
+    assert syncs() == before + 1
+    keys.rotate(id_of(key), DAY)
+    assert syncs() == before + 2
+    keys.revoke(id_of(key))
+    assert syncs() == before + 3
