@@ -10,8 +10,8 @@ from pydantic_core import PydanticCustomError
 
 from api.private import private
 from api.representation import moment
+from api.services import services
 from api.validation import Duration, Fields, read_json
-from api.views import services
 from jobs.durations import milliseconds
 from jobs.errors import InvalidRequest, NotFound
 from jobs.keys import LONGEST_S, Key, Scope, tenant_names

@@ -38,6 +38,7 @@ from api.image_urls import image_urls
 from api.images import ImageDoor
 from api.pictures import Pictures
 from api.receivers import receivers
+from api.services import Services
 from api.signal_metrics import SignalMetrics
 from api.waiting import Waiting
 from jobs.batches import Batches
@@ -119,7 +120,7 @@ def create_app(settings: Settings) -> Flask:
     return app
 
 
-def _services(settings: Settings, client: redis.Redis) -> views.Services:
+def _services(settings: Settings, client: redis.Redis) -> Services:
     durability = inspect(client, settings.durability).durability
     door = ImageDoor(
         processes=settings.image_processes,
@@ -130,7 +131,7 @@ def _services(settings: Settings, client: redis.Redis) -> views.Services:
     pieces = Pieces(client)
     ledger = Ledger(client, Limits.from_settings(settings), durability=durability)
     uploaded = Uploads(client, ledger.scripts, settings.upload_retention_s * 1000)
-    return views.Services(
+    return Services(
         settings=settings,
         ledger=ledger,
         pictures=Pictures(door, ImageStore(client), uploaded, image_urls(settings)),

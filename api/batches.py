@@ -14,8 +14,8 @@ from api.openai_statuses import as_clients_know_it
 from api.private import private
 from api.problems import problem
 from api.queries import Query, read_query
+from api.services import services
 from api.validation import Fields, Name, read_json
-from api.views import services
 from jobs.batch import Batch, BatchStatus
 from jobs.errors import JobsError, NotFound
 

@@ -17,10 +17,11 @@ from api.completions import Chunks, NotAnswered, completion
 from api.openai_statuses import as_clients_know_it
 from api.presence import is_gone
 from api.problems import openai_error, problem
+from api.services import Services, services
 from api.streaming import Stream, event_stream, is_leaving
 from api.telling import Event, Place
 from api.validation import read_json
-from api.views import Services, accept, address, services
+from api.views import accept, address
 from jobs.errors import InvalidRequest, JobsError, NotFound
 from jobs.job import Job
 

@@ -8,7 +8,7 @@ from api.auth import tenant
 from api.private import private
 from api.queries import EventsQuery, read_query
 from api.representation import moment
-from api.views import services
+from api.services import services
 
 bp = Blueprint("events", __name__, url_prefix="/v1")
 

@@ -20,8 +20,10 @@ from api.batch_lines import (
     refused,
 )
 from api.chat_request import ChatCompletion
+from api.drafting import drafted
+from api.services import Services
 from api.validation import validated
-from api.views import Services, drafted, submit
+from api.views import submit
 from jobs.background import Background
 from jobs.batch import Batch, BatchLine, BatchStatus
 from jobs.batches import Ended, Read, Written

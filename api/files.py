@@ -13,7 +13,7 @@ from api.openai_statuses import as_clients_know_it
 from api.private import private
 from api.problems import problem
 from api.queries import Query, read_query
-from api.views import services
+from api.services import services
 from jobs.errors import InvalidRequest, JobsError, NotFound
 from jobs.files import File
 

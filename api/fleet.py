@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from api.views import services
+from api.services import services
 from jobs.drain import Drain
 from jobs.signals import WorkerSignals
 

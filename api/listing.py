@@ -7,7 +7,7 @@ from flask import Blueprint, Response, jsonify, request
 from api.auth import tenant
 from api.queries import JobsQuery, read_query
 from api.representation import represent
-from api.views import services
+from api.services import services
 from jobs.errors import InvalidRequest, NotFound
 
 bp = Blueprint("listing", __name__, url_prefix="/v1")

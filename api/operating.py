@@ -17,8 +17,8 @@ from api.private import private
 from api.queries import Query, read_query
 from api.representation import moment
 from api.retries import ask_any_again, ask_failed_again
+from api.services import services
 from api.validation import Fields, read_json
-from api.views import services
 from jobs.drain import Drain
 from jobs.errors import NotFound
 from jobs.failures import REASONS

@@ -8,7 +8,8 @@ from functools import partial
 from flask import Blueprint, Response
 
 from api.auth import tenant
-from api.views import address, no_job, services, shown
+from api.services import services
+from api.views import address, no_job, shown
 from jobs.job import Job, Reason
 from jobs.retrying import Bulk
 

@@ -12,8 +12,9 @@ from flask import Blueprint, Response, current_app, request
 from api.auth import tenant
 from api.following import Ear
 from api.presence import is_gone
+from api.services import Services, services
 from api.telling import DONE, Event, Place, Telling
-from api.views import Services, own, services
+from api.views import own
 from jobs.errors import JobsError
 from jobs.job import Job, Status
 

@@ -7,8 +7,8 @@ from flask import Blueprint, Response, request
 from api.auth import tenant
 from api.private import private
 from api.representation import moment
+from api.services import services
 from api.validation import Fields, image_bytes, read_json
-from api.views import services
 from jobs.errors import InvalidRequest, NotFound
 
 bp = Blueprint("uploads", __name__, url_prefix="/v1")

@@ -10,8 +10,9 @@ from pydantic import Field
 from api.auth import tenant
 from api.private import private
 from api.representation import moment
+from api.services import services
 from api.validation import Fields, read_json
-from api.views import no_job, services
+from api.views import no_job
 from jobs.deliveries import Delivery
 from jobs.errors import NotFound
 from jobs.reach import MAX_URL_CHARS

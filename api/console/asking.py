@@ -11,8 +11,9 @@ from werkzeug.wrappers import Response
 from api.auth import tenant
 from api.console.job_pages import about
 from api.console.rendering import is_part, page
+from api.services import services
 from api.validation import CreateJob, validated
-from api.views import accept, services
+from api.views import accept
 from jobs.errors import InvalidRequest
 from jobs.job import Job
 from jobs.keys import Scope

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from flask import request
 
 from api.console.visitors import visitor
-from api.views import services
+from api.services import services
 from jobs.errors import Forbidden
 
 FIELD = "csrf"

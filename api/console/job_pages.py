@@ -12,8 +12,9 @@ from werkzeug.wrappers import Response
 from api.auth import tenant
 from api.console.rendering import is_part, page
 from api.console.stories import events, parts_of_time, story, turns
+from api.services import services
 from api.streaming import stream_job
-from api.views import no_job, own, services
+from api.views import no_job, own
 from jobs.errors import NotFound
 from jobs.job import Job
 

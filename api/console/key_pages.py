@@ -9,7 +9,7 @@ from flask import Blueprint, redirect, request, url_for
 from werkzeug.wrappers import Response
 
 from api.console.rendering import page
-from api.views import services
+from api.services import services
 from jobs.errors import ConfigurationError, InvalidRequest
 from jobs.keys import Key, Scope, tenant_names
 from jobs.tenants import TenantLimits, is_name

@@ -13,7 +13,7 @@ from api.console.overview import overview
 from api.console.rendering import is_part, page
 from api.console.sizes import size
 from api.retries import ask_any_again, ask_failed_again
-from api.views import services
+from api.services import services
 from jobs.drain import Drain
 from jobs.errors import NotFound
 from jobs.failures import REASONS

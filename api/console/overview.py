@@ -9,7 +9,7 @@ from importlib.metadata import version
 from api.console.charts import Chart, jobs_chart, times_chart
 from api.console.languages import Language
 from api.fleet import Member, fleet
-from api.views import services
+from api.services import services
 from jobs.failures import Failure
 from jobs.figures import Durations, Minute
 from jobs.intake import Pauses

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from api.console.spans import span
-from api.views import services
+from api.services import services
 from jobs.deliveries import Delivery
 from jobs.job import Attempt, Job, Reason, Status
 

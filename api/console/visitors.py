@@ -9,7 +9,7 @@ from flask import Response as FlaskResponse
 from flask import current_app, g, request
 from werkzeug.wrappers import Response
 
-from api.views import services
+from api.services import services
 from jobs.sessions import Session, Sessions
 
 _SESSION = "llava_jobs_session"

@@ -10,7 +10,7 @@ import pytest
 from flask import Flask
 from werkzeug.test import TestResponse
 
-from api.views import Services
+from api.services import Services
 from jobs.job import Claim, Outcome, Reason, Status
 from jobs.ledger import Ledger
 from jobs.pieces import Piece, Pieces

@@ -10,7 +10,7 @@ from flask import Flask
 
 from api import streaming
 from api.connections import Connections
-from api.views import Services
+from api.services import Services
 from jobs.errors import ConnectionsFull, TooManyConnections
 from jobs.job import Claim, Outcome, Status
 from jobs.ledger import Ledger

@@ -1,0 +1,58 @@
+"""What the routes of one process work with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from flask import current_app
+
+from api.connections import Connections
+from api.following import Following
+from api.pictures import Pictures
+from api.receivers import Receivers
+from api.waiting import Waiting
+from jobs.batches import Batches
+from jobs.feed import Feed
+from jobs.files import Files
+from jobs.hints import Hints
+from jobs.keys import Keys
+from jobs.ledger import Ledger
+from jobs.listing import Listing
+from jobs.operations import Operations
+from jobs.pace import Paces
+from jobs.pieces import Pieces
+from jobs.settings import Settings
+from jobs.signals import Signals
+from jobs.tenants import Tenants
+from jobs.tracing import Tracer
+
+
+@dataclass(frozen=True)
+class Services:
+    """What the routes work with; one of it per process, in ``app.extensions``."""
+
+    settings: Settings
+    ledger: Ledger
+    pictures: Pictures
+    hints: Hints
+    waiting: Waiting
+    listing: Listing
+    feed: Feed
+    keys: Keys
+    tenants: Tenants
+    pieces: Pieces
+    following: Following
+    connections: Connections
+    paces: Paces
+    receivers: Receivers
+    files: Files
+    batches: Batches
+    signals: Signals
+    operations: Operations
+    tracer: Tracer
+
+
+def services() -> Services:
+    """Return what the routes of the current application work with."""
+    found: Services = current_app.extensions["services"]
+    return found
