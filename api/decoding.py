@@ -255,10 +255,25 @@ def encode(picture: Image.Image, *, lossy: bool, as_it_came: bool = False) -> by
     """
     out = BytesIO()
     picture.info.clear()
-    if as_it_came and picture.format == "JPEG" and JpegImagePlugin.get_sampling(picture) >= 0:
+    if as_it_came and _can_keep_tables(picture):
         picture.save(out, "JPEG", quality="keep")
     elif lossy:
         picture.save(out, "JPEG", quality=98, subsampling=0)
     else:
         picture.save(out, "WEBP", lossless=True, quality=0, method=0)
     return out.getvalue()
+
+
+def _can_keep_tables(picture: Image.Image) -> bool:
+    """Whether a JPEG encoded by its own tables has each colour by the table that it came with.
+
+    The encoder gives each component the table of its own number, or the last one.
+    """
+    if not isinstance(picture, JpegImagePlugin.JpegImageFile) or picture.format != "JPEG":
+        return False
+    last = len(picture.quantization) - 1
+    return (
+        JpegImagePlugin.get_sampling(picture) >= 0
+        and list(picture.quantization) == list(range(last + 1))
+        and all(layer[3] == min(i, last) for i, layer in enumerate(picture.layer))
+    )

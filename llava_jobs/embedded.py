@@ -114,6 +114,7 @@ class EmbeddedStore:
             "maxmemory": f"{self._memory_mb}mb",
             "maxmemory-policy": "noeviction",
             "hash-max-listpack-value": "2048",
+            "commandlog-request-larger-than": "-1",  # it would keep the beginnings of questions
         }
         return "".join(f"{name} {value}\n" for name, value in settings.items())
 

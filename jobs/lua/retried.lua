@@ -8,7 +8,9 @@ if not job or job.tenant ~= ARGV[3] then
 end
 write(job.id, { retried_as = ARGV[4] })
 redis.call('ZREM', failures(job.reason), job.id)
-if is_unwritten(job) and redis.call('HGET', key('batch', job.batch), 'status') == 'in_progress' then
+-- Erased meanwhile, the new one answers nothing; what is written of it would be a job that never ends.
+local is_there = redis.call('EXISTS', key('job', ARGV[4])) == 1
+if is_there and is_unwritten(job) and redis.call('HGET', key('batch', job.batch), 'status') == 'in_progress' then
   local lines = key('batch-jobs', job.batch)
   redis.call('HSET', lines, ARGV[4], redis.call('HGET', lines, job.id))
   redis.call('HDEL', lines, job.id)

@@ -39,6 +39,8 @@ class Lane:
             if lengths.get(self.requests[row]) != length or length > self.tokens:
                 self._remove(row)
         self.lengths = [length + 1 for length in self.lengths]
+        if 2 * len(self.requests) < self.cells.shape[2]:
+            self.cells = self.cells[:, :, : len(self.requests)].clone()
 
     def add(self, lengths: Mapping[str, int]) -> None:
         """Give requests rows, not yet filled."""
@@ -98,7 +100,8 @@ class Share:
 class OnCpu(Anywhere):
     """Kernels for a CPU (see worker.engine.kernels.Kernels) that keep keys in lanes.
 
-    Lanes take at most three times the memory of the keys in them.
+    Lanes take at most four times the memory of the keys in them, where these are at least
+    `SHORTEST` / 2 a request, and for the moment in which one grows or shrinks both sizes.
     """
 
     def __init__(self, layers: int) -> None:

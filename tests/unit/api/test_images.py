@@ -12,7 +12,16 @@ import pytest
 from PIL import Image, ImageChops, ImageCms, ImageDraw, PngImagePlugin
 
 from api.images import ImageDoor
-from tests.unit.api.pictures import difference, encoded, grey16, loss, png, scene, shown
+from tests.unit.api.pictures import (
+    difference,
+    encoded,
+    grey16,
+    loss,
+    png,
+    scene,
+    shown,
+    with_tables_exchanged,
+)
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 
@@ -50,6 +59,17 @@ class TestAccepted:
         picture = door.canonical(upload)
         assert difference(shown(picture), Image.open(io.BytesIO(upload))) <= 8
         assert len(picture.data) <= 1.05 * len(upload)
+
+    def test_a_jpeg_whose_tables_stand_in_another_order_loses_no_more(
+        self, door: ImageDoor
+    ) -> None:
+        noisy = Image.effect_noise((320, 240), 40).convert("RGB")
+        fine, coarse = [1] * 64, [120] * 64
+        upload = encoded(noisy, "JPEG", qtables=[fine, coarse], subsampling=0)
+        upload = with_tables_exchanged(upload)
+        came = Image.open(io.BytesIO(upload))
+        assert [layer[3] for layer in came.layer] == [1, 0, 0]  # type: ignore[attr-defined]
+        assert difference(shown(door.canonical(upload)), came) <= 8
 
     def test_a_phones_picture_of_several_frames_shows_the_first(self, door: ImageDoor) -> None:
         second = Image.new("RGB", (64, 48), "black")

@@ -199,6 +199,22 @@ def test_however_requests_come_and_go_each_attends_to_its_own_keys(seed: int) ->
             running[name] = (running[name][0], running[name][1] + 1)
 
 
+def test_a_lane_shrinks_as_its_requests_leave() -> None:
+    kernels = OnCpu(layers=1)
+    pages = torch.randn(2, 40, PAGE, GROUPS, DIM)
+    names = [str(i) for i in range(16)]
+    for step, count in enumerate([16, 3, 3]):
+        table = torch.arange(count, dtype=torch.int32).unsqueeze(1) + 1
+        starts = starts_of([1 + step] * count)
+        speaking = Speaking.of(names[:count], table, starts, PAGE)
+        query = torch.randn(count, HEADS, DIM)
+        output = kernels.speak(query, pages[0], pages[1], speaking, 0, None)
+        wanted = Anywhere().speak(query, pages[0], pages[1], speaking, 0, None)
+        torch.testing.assert_close(output, wanted)
+    [lane] = kernels._lanes.values()
+    assert lane.cells.shape[2] <= 2 * 3
+
+
 def test_lanes_are_given_back_with_their_requests() -> None:
     kernels = OnCpu(layers=1)
     cache = PagedCache(kernels, pages=4)

@@ -300,6 +300,19 @@ def test_a_line_that_is_asked_again_stays_a_line_of_its_batch(
 
 
 @pytest.mark.usefixtures("_picture")
+def test_a_line_whose_second_job_was_erased_at_once_ends_as_its_first_did(
+    client: Any, ledger: Ledger, batches: Batches, files: Files
+) -> None:
+    batch = running(batches, files)
+    first = feed(ledger, batch, 1)
+    ledger.finish(claimed(ledger), FAILED)
+    ledger.scripts.run("retried", first, "acme", "job_erased")
+    assert not client.exists(f"{PREFIX}job:job_erased")
+    [ended] = batches.ended(batch, 10)[1]
+    assert ended.job_id == first
+
+
+@pytest.mark.usefixtures("_picture")
 def test_a_batch_that_is_being_stopped_waits_for_no_line_that_is_asked_again(
     client: Any, ledger: Ledger, batches: Batches, files: Files
 ) -> None:

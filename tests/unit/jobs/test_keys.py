@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from jobs.errors import ConfigurationError, NotFound, Unauthorized
-from jobs.keys import DEFAULT_SCOPES, LONGEST_S, Keys, Scope
-from jobs.scripts import PREFIX
+from jobs.keys import DEFAULT_SCOPES, LONGEST_S, Keys, Scope, digest_of
+from jobs.scripts import PREFIX, Scripts
 from tests.ledgers import Clock
 
 DAY = 86_400
@@ -226,3 +226,11 @@ def test_nothing_is_told_of_a_key_before_it_is_on_disk(keys: Keys, client: Any) 
     assert syncs() == before + 2
     keys.revoke(id_of(key))
     assert syncs() == before + 3
+
+
+def test_a_rotation_sent_twice_leaves_the_secret_before_its_time(keys: Keys, client: Any) -> None:
+    key = keys.create("acme")
+    until = int(keys.get(id_of(key)).created) + DAY
+    for _ in range(2):  # as the client does where it hears no reply
+        Scripts(client).run("rotate", id_of(key), digest_of("new"), "enew", until)
+    assert keys.identify(key).id == id_of(key)

@@ -245,3 +245,11 @@ def test_an_upload_alone_prolongs_a_picture_that_is_about_to_go(client: Any) -> 
     ImageStore(client, first_life_ms=5_000).put("acme", PICTURE.digest, b"pixels")
     ImageStore(client, first_life_ms=600_000).put("acme", PICTURE.digest, b"pixels")
     assert client.pttl(f"{PREFIX}image:acme:{PICTURE.digest}") > 590_000
+
+
+def test_no_log_of_the_stores_keeps_the_question_of_a_job_with_large_pictures(
+    ledger: Ledger, client: Any
+) -> None:
+    asked = Conversation((Turn("user", ("canary?", PICTURE)),))
+    ledger.submit(draft(conversation=asked, pictures={PICTURE.digest: bytes(1_100_000)}))
+    assert "canary" not in repr(client.execute_command("COMMANDLOG", "GET", -1, "large-request"))
