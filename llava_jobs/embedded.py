@@ -114,7 +114,9 @@ class EmbeddedStore:
             "maxmemory": f"{self._memory_mb}mb",
             "maxmemory-policy": "noeviction",
             "hash-max-listpack-value": "2048",
-            "commandlog-request-larger-than": "-1",  # it would keep the beginnings of questions
+            # Both would keep the beginnings of questions, where no erasure reaches.
+            "slowlog-log-slower-than": "-1",
+            "commandlog-request-larger-than": "-1",
         }
         return "".join(f"{name} {value}\n" for name, value in settings.items())
 
