@@ -124,5 +124,19 @@ def test_the_readme_tells_what_was_measured() -> None:
         assert f"| {name} | {cells[0]} | {cells[3]} |" in readme
 
 
+def test_the_readme_tells_how_many_jobs_each_way_answered() -> None:
+    measured = json.loads(_read("bench/results/throughput.json"))["workloads"]
+    shown = ("different pictures", "one picture", "mixed, at random", "one at a time")
+    rates = {
+        (way["name"], group["workload"]): f"{way['jobs_per_s']:.2f}"
+        for group in measured
+        for way in group["ways"]
+    }
+    for way in {name for name, _ in rates}:
+        [row] = re.findall(rf"^\| {way}[^|]*\|(.*)\|$", _read("README.md"), re.MULTILINE)
+        told = [cell.strip(" *") for cell in row.split("|")]
+        assert told == [rates.get((way, workload), "") for workload in shown]
+
+
 def _read(path: str) -> str:
     return (ROOT / path).read_text()
