@@ -48,7 +48,7 @@ $(STAMP): requirements.lock pyproject.toml
 	@echo "[1/3] creating $(VENV)"
 	@$(PYTHON) -m venv $(VENV)
 	@echo "[2/3] installing what requirements.lock pins (torch is the largest part)"
-	@$(BIN)/pip install --disable-pip-version-check --progress-bar off --no-compile -r requirements.lock \
+	@$(BIN)/pip install --disable-pip-version-check --progress-bar off -r requirements.lock \
 		| sed -un -e 's/^Collecting \([^ ]*\).*/      \1/p' -e 's/^Installing.*/      unpacking/p'
 	@echo "[3/3] installing llava-jobs"
 	@$(BIN)/pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation -e .
