@@ -33,7 +33,7 @@ from jobs.errors import ConnectionsFull, JobsError
 SEND_S = 60
 """How long an answer may find no room in its caller's window."""
 LINGER_S = 2.0
-LINGER_BYTES = 64 << 20
+LINGER_BYTES = 16 << 20
 """How long, and for how much more, a caller is listened to that has been answered for good.
 
 A caller such as nginx looks for an answer only when it can send no more for a moment. Closed before
