@@ -162,4 +162,4 @@ def test_schemathesis_finds_nothing(judged: Installation, tmp_path: Path, seed: 
     assert len(unreached - OUT_OF_REACH) <= 2, f"none of these was accepted: {unreached}"
     assert verdict.times("POST /v1/jobs", 200, 202) >= 3
     assert verdict.times("POST /v1/jobs", 400, 415, 422) >= 10
-    assert verdict.linked >= 20
+    assert verdict.linked >= 5

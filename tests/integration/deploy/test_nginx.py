@@ -15,7 +15,7 @@ from tests.integration.deploy.conftest import MAX_FILE_BYTES, Shipped, nginx_com
 from tests.integration.test_streaming import followed, until_text
 from tests.sse import text_of
 
-LONG = {"max_new_tokens": "400"}
+LONG = {"max_new_tokens": "1500"}
 LIMIT = int(Settings.model_fields["max_body_bytes"].default)
 
 
