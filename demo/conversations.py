@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 from transformers.image_processing_utils import get_patch_output_size, select_best_resolution
 
+from demo.detail import Box
 from demo.drawing import draw, label_map
 from demo.model import EOS, GRIDS, PATCH, SPECIAL, TILE
-from demo.questions import KINDS, LANGUAGES, Kind, Language, ask
+from demo.questions import KINDS, LANGUAGES, PHRASES, Kind, Language, Phrases, ask
 from demo.scenes import Scene
 
 Message = dict[str, Any]
 
 SIDE = TILE // PATCH  # patches along a tile
 FAINT = PATCH * PATCH // 8  # a part covering fewer pixels than this does not own a patch
+LEGIBLE = 5  # pixels: of what is smaller the tower shall see nothing
 IGNORED = -100
 ANSWER = SPECIAL.index("[/INST]")
 SYSTEM = (
@@ -30,37 +33,61 @@ SYSTEM = (
 )
 
 
+class Shown(NamedTuple):
+    """One picture of an example: how many tiles it is cut into, its height and width in pixels."""
+
+    tiles: int
+    height: int
+    width: int
+
+
 @dataclass(frozen=True)
 class Example:
-    """A drawn scene, ready for training.
+    """A drawn scene, ready for training: its picture, and the parts shown behind it, if any.
 
-    `tiles`: uint8 (tiles, 3, 64, 64), thumbnail first. `labels`: uint8 (tiles, 64), one a patch.
-    `tokens`: how many tokens the picture takes in a conversation.
+    `tiles`: uint8 (tiles, 3, 64, 64), picture after picture, each with its thumbnail first.
+    `labels`: uint8 (tiles, 64), one a patch. `tokens`: how many tokens all take in a conversation.
     """
 
     scene: Scene
     tiles: npt.NDArray[np.uint8]
     labels: npt.NDArray[np.uint8]
     tokens: int
+    pictures: tuple[Shown, ...]
 
 
-def example(scene: Scene, processor: Any) -> Example:
-    """Draw a scene and cut it, and its labels, the way the model's image processor does."""
-    cut = processor.image_processor(draw(scene), do_rescale=False, do_normalize=False)
-    tokens = processor._get_num_multimodal_tokens([scene.size[::-1]]).num_image_tokens[0]
-    tiles = np.asarray(cut["pixel_values"][0], np.uint8)
-    return Example(scene, tiles, patch_labels(scene), tokens)
+def example(scene: Scene, processor: Any, boxes: Sequence[Box] = ()) -> Example:
+    """Draw a scene and cut it, and its labels, the way the model's image processor does.
+
+    `boxes` are the parts of its picture that are shown behind it, in pixels.
+    """
+    picture, whole = draw(scene), (0, 0, *scene.size)
+    views = [picture, *(picture.crop(box) for box in boxes)]
+    cut = processor.image_processor(views, do_rescale=False, do_normalize=False)
+    shapes = [(view.height, view.width) for view in views]
+    tokens = processor._get_num_multimodal_tokens(shapes).num_image_tokens
+    tiles = [
+        np.asarray(one, np.uint8)[: _tiles(*shape)]
+        for one, shape in zip(cut["pixel_values"], shapes, strict=True)
+    ]
+    labels = np.concatenate([patch_labels(scene, box) for box in (whole, *boxes)])
+    pictures = tuple(Shown(_tiles(*shape), *shape) for shape in shapes)
+    return Example(scene, np.concatenate(tiles), labels, sum(tokens), pictures)
 
 
-def patch_labels(scene: Scene) -> npt.NDArray[np.uint8]:
-    """Say which part of the scene covers each patch of each tile: uint8 (tiles, 64), 0 for none."""
-    labels = label_map(scene)
-    shape = (scene.size[1], scene.size[0])
+def patch_labels(scene: Scene, box: Box) -> npt.NDArray[np.uint8]:
+    """Say which part of the scene covers each patch of each tile of what a box shows of it.
+
+    Returns uint8 (tiles, 64), 0 for none.
+    """
+    shape = (box[3] - box[1], box[2] - box[0])
     height, width = select_best_resolution(shape, GRIDS)
     fit = get_patch_output_size(np.empty((1, *shape), np.uint8), (height, width), "channels_first")
     canvas = Image.new("L", (width, height), 0)
+    labels = label_map(scene, _smallest(scene, fit[1] / shape[1])).crop(box)
     scaled = labels.resize(fit[::-1], Image.Resampling.NEAREST)
     canvas.paste(scaled, ((width - fit[1]) // 2, (height - fit[0]) // 2))
+    labels = label_map(scene, _smallest(scene, TILE / max(shape))).crop(box)
     tiles = [labels.resize((TILE, TILE), Image.Resampling.NEAREST)]
     tiles += [
         canvas.crop((x, y, x + TILE, y + TILE))
@@ -68,6 +95,19 @@ def patch_labels(scene: Scene) -> npt.NDArray[np.uint8]:
         for x in range(0, width, TILE)
     ]
     return np.stack([_majority(np.asarray(tile)) for tile in tiles])
+
+
+def _smallest(scene: Scene, scale: float) -> float:
+    """The side in the scene's pixels of what is just legible when seen at a scale.
+
+    A panel that takes its whole picture is large enough to be seen always.
+    """
+    return LEGIBLE / scale if scene.share < 1 else 0.0
+
+
+def _tiles(height: int, width: int) -> int:
+    rows, columns = (side // TILE for side in select_best_resolution((height, width), GRIDS))
+    return 1 + int(rows * columns)
 
 
 def _majority(tile: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
@@ -82,8 +122,13 @@ def _majority(tile: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     return owners
 
 
-def conversation(scene: Scene, rng: Random) -> list[Message]:
-    """Talk about one picture: every kind of question once, in any order and either language."""
+def conversation(
+    scene: Scene, rng: Random, pictures: int = 1, phrases: Phrases = PHRASES
+) -> list[Message]:
+    """Talk about one scene: every kind of question once, in any order and either language.
+
+    Its `pictures`, the whole and then its parts, stand side by side in the first turn.
+    """
     kinds: list[Kind] = list(KINDS)
     rng.shuffle(kinds)
     language: Language = rng.choice(LANGUAGES)
@@ -93,17 +138,18 @@ def conversation(scene: Scene, rng: Random) -> list[Message]:
     for turn, kind in enumerate(kinds):
         if rng.random() < 0.25:
             language = rng.choice(LANGUAGES)
-        question = ask(scene, kind, language, rng)
+        question = ask(scene, kind, language, rng, phrases=phrases)
         parts: list[Message] = [{"type": "text", "text": question.text}]
         if turn == 0:
-            parts.insert(1 if rng.random() < 0.1 else 0, {"type": "image"})
+            images: list[Message] = [{"type": "image"}] * pictures
+            parts = [*parts, *images] if rng.random() < 0.1 else [*images, *parts]
         messages.append({"role": "user", "content": parts})
         messages.append({"role": "assistant", "content": question.truth})
     return messages
 
 
 def encode(messages: list[Message], processor: Any) -> list[int]:
-    """Turn a conversation into token ids with one <image> token where the picture goes."""
+    """Turn a conversation into token ids with one <image> token where each picture goes."""
     text = processor.apply_chat_template(messages, tokenize=False)
     ids: list[int] = processor.tokenizer(text, add_special_tokens=False)["input_ids"]
     return ids

@@ -68,15 +68,17 @@ def draw(scene: Scene) -> Image.Image:
     return _photograph(canvas.resize(scene.size, Image.Resampling.BOX), scene, rng)
 
 
-def label_map(scene: Scene) -> Image.Image:
+def label_map(scene: Scene, smallest: float = 0.0) -> Image.Image:
     """Mark each pixel of the scene's picture with the dense label of its part, 0 for none.
 
+    Parts with a side of fewer than `smallest` pixels are left out.
     Returns a greyscale image of `scene.size` whose values are the labels of `demo.scenes`.
     """
     labels = Image.new("L", scene.size, 0)
     pen = ImageDraw.Draw(labels)
     for part in parts(scene):
-        if part.label:
+        left, top, right, bottom = part.box
+        if part.label and min(right - left, bottom - top) >= smallest:
             pen.rectangle(_label_box(part), fill=part.label)
     return labels
 

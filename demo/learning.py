@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 
-from demo.conversations import Example, targets
+from demo.conversations import IGNORED, Example, targets
 from demo.model import IMAGE
 from demo.scenes import LABELS
 
@@ -18,10 +18,11 @@ BARE_WEIGHT = 0.3  # four patches in five show nothing: they must not drown the 
 
 
 class Graded(NamedTuple):
-    """A loss and the share of what it grades that is right."""
+    """A loss, the share of what it grades that is right, and the loss's weight among others."""
 
     loss: Tensor
     right: float
+    weight: float = 1.0
 
 
 def see(model: Any, pixels: Tensor) -> Tensor:
@@ -74,27 +75,34 @@ def grade_answers(
     """Let the decoder answer every question of the conversations, given the true earlier answers.
 
     Takes the features of the examples' tiles in order, (n, 64, width), and token ids with one
-    <image> each. The share counts answers that are right in every token, as greedy decoding
+    <image> a picture. The share counts answers that are right in every token, as greedy decoding
     would then give them.
     """
     inner = model.model
-    pictures, _ = inner.pack_image_features(
-        torch.split(inner.multi_modal_projector(features), [len(one.tiles) for one in examples]),
-        [one.scene.size[::-1] for one in examples],
+    shown = [picture for one in examples for picture in one.pictures]
+    packed, _ = inner.pack_image_features(
+        torch.split(inner.multi_modal_projector(features), [picture.tiles for picture in shown]),
+        [(picture.height, picture.width) for picture in shown],
         vision_feature_select_strategy="default",
         image_newline=inner.image_newline,
     )
+    pictures = iter(packed)
     rows, wanted = [], []
-    for ids, picture in zip(conversations, pictures, strict=True):
-        at = ids.index(IMAGE)
+    for ids in conversations:
         words = inner.language_model.embed_tokens(torch.tensor(ids))
-        rows.append(torch.cat((words[:at], picture.to(words.dtype), words[at + 1 :])))
-        after = targets(ids)[at + 1 :]
-        wanted.append(torch.tensor([-100] * (len(rows[-1]) - len(after)) + after))
+        following = torch.tensor(targets(ids))
+        row, want, done = [], [], 0
+        for place in (i for i, token in enumerate(ids) if token == IMAGE):
+            picture = next(pictures).to(words.dtype)
+            row += [words[done:place], picture]
+            want += [following[done:place], following.new_full((len(picture),), IGNORED)]
+            done = place + 1
+        rows.append(torch.cat((*row, words[done:])))
+        wanted.append(torch.cat((*want, following[done:])))
     # Padding comes last, where causal attention never looks: no mask is needed.
     embedded = nn.utils.rnn.pad_sequence(rows, batch_first=True)
     hidden = inner.language_model(inputs_embeds=embedded, use_cache=False).last_hidden_state
-    labels = nn.utils.rnn.pad_sequence(wanted, batch_first=True, padding_value=-100)
+    labels = nn.utils.rnn.pad_sequence(wanted, batch_first=True, padding_value=IGNORED)
     spoken = labels >= 0
     logits = model.lm_head(hidden[spoken]).float()
     right = logits.argmax(-1) == labels[spoken]

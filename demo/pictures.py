@@ -23,18 +23,23 @@ SCENES: dict[str, Scene] = {
     "tall.jpg": Scene("white", "square", 4, "K20", (320, 800), 102),
     "small.png": Scene("green", "heart", 1, "C59", (192, 144), 204),
     "sparse.jpg": Scene(None, "star", 3, None, (600, 400), 303),
+    "fine-print.jpg": Scene("blue", "triangle", 4, "N83", (4000, 3000), 422, share=0.28),
 }
 
 
 def truths() -> list[dict[str, str]]:
-    """List every picture's questions, each kind once and in both languages, with true answers."""
+    """List every picture's questions, each kind once and in both languages, with true answers.
+
+    What is too small for one look is to be asked with `detail`.
+    """
     pairs = []
     for i, (name, scene) in enumerate(SCENES.items()):
         rng = Random(f"pictures {name}")
         for j, kind in enumerate(KINDS):
             language = LANGUAGES[(i + j) % 2]
             question = ask(scene, kind, language, rng, loose=False)
-            pairs.append({"picture": name, "question": question.text, "answer": question.truth})
+            pair = {"picture": name, "question": question.text, "answer": question.truth}
+            pairs.append(pair | ({"detail": "high"} if scene.share < 1 else {}))
     return pairs
 
 

@@ -21,8 +21,10 @@ class Question(NamedTuple):
     truth: str
 
 
+Phrases = dict[tuple[Language, Kind], tuple[str, ...]]
+
 # {} stands for one of NAMES, so that the model learns words and not whole sentences.
-PHRASES: dict[tuple[Language, Kind], tuple[str, ...]] = {
+PHRASES: Phrases = {
     ("en", "colour"): (
         "What colour is the {}?",
         "What color is the {}?",
@@ -168,7 +170,7 @@ NAMES: dict[tuple[Language, Kind], tuple[str, ...]] = {
 }
 
 # Never trained on: only for measuring how far the model has learnt words beyond its sentences.
-HELD_OUT_PHRASES: dict[tuple[Language, Kind], tuple[str, ...]] = {
+HELD_OUT_PHRASES: Phrases = {
     ("en", "colour"): ("Which color does the {} show?", "Please name the colour of this {}."),
     ("zh", "colour"): ("请说出{}的颜色。", "这个{}是哪种颜色？"),
     ("en", "shape"): ("Which shape does the {} have?", "Please name the shape of this {}."),
@@ -179,6 +181,17 @@ HELD_OUT_PHRASES: dict[tuple[Language, Kind], tuple[str, ...]] = {
     ("zh", "code"): ("请说出{}。", "显示屏上的{}是什么？"),
     ("en", "absent"): ("What is the colour of the {}?", "Please describe this {}."),
     ("zh", "absent"): ("请描述{}。", "这个{}是什么颜色？"),
+}
+
+# What a display shows, a light may show, too: for small print, when the tokenizer has its words.
+MORE_PHRASES: Phrases = PHRASES | {
+    ("en", "colour"): (
+        *PHRASES["en", "colour"],
+        "What does the {} show?",
+        "The {} shows which colour?",
+        "What color do you see on the {}?",
+        "What color is shown by the {}?",
+    ),
 }
 
 UNSEEN: dict[Language, str] = {"en": "I cannot see that.", "zh": "我看不到。"}
@@ -226,12 +239,12 @@ def ask(
     language: Language,
     rng: Random,
     *,
-    held_out: bool = False,
+    phrases: Phrases = PHRASES,
     loose: bool = True,
 ) -> Question:
     """Phrase a question of one kind; "absent" asks for something that the scene does not have.
 
-    `held_out` takes phrasings that training never uses; `loose` writes as hurried people do.
+    `phrases` are those to choose from; `loose` writes as hurried people do.
     """
     if kind == "absent":
         missing = [
@@ -239,8 +252,7 @@ def ask(
         ]
         if missing and rng.random() < 0.6:
             kind = rng.choice(missing)
-    phrases = (HELD_OUT_PHRASES if held_out else PHRASES)[language, kind]
-    text = rng.choice(phrases).format(rng.choice(NAMES[language, kind]))
+    text = rng.choice(phrases[language, kind]).format(rng.choice(NAMES[language, kind]))
     return Question(_loosen(text, rng) if loose else text, truth(scene, kind, language))
 
 

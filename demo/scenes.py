@@ -27,7 +27,8 @@ class Scene:
     """What a picture shows: every answer follows from it; None (or no buttons) means absent.
 
     `size` is (width, height) in pixels. `seed` settles everything a question never asks about:
-    layout, paint, backdrop, blur, noise.
+    layout, paint, backdrop, blur, noise. `share` is how much of each side the panel takes with a
+    little wall around it: all, or less, somewhere in the picture, so that its print is small.
     """
 
     light: str | None
@@ -36,6 +37,7 @@ class Scene:
     code: str | None
     size: tuple[int, int]
     seed: int
+    share: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -73,10 +75,11 @@ def random_size(rng: Random) -> tuple[int, int]:
 def panel_box(scene: Scene) -> Box:
     """Say where the panel lies in the picture, in pixels."""
     rng = Random(f"panel {scene.seed}")
-    width, height = scene.size
+    width, height = (side * scene.share for side in scene.size)
     unit = min(width, height)
     left, top, right, bottom = (rng.uniform(0.02, 0.07) * unit for _ in range(4))
-    return left, top, width - right, height - bottom
+    x, y = (rng.random() * (side - side * scene.share) for side in scene.size)
+    return x + left, y + top, x + width - right, y + height - bottom
 
 
 def parts(scene: Scene) -> list[Part]:

@@ -42,6 +42,7 @@ class Example:
     picture: str
     question: str
     answer: str
+    detail: str = "auto"
 
 
 def examples() -> list[Example]:
@@ -75,7 +76,9 @@ def run_demo(say: Callable[[str], object]) -> None:
 
 def _answer_all(up: Up, asked: list[Example]) -> list[dict[str, object]]:
     with Client(up.url, up.first_key or "") as client:
-        ids = [client.submit(PICTURES / e.picture, e.question)["id"] for e in asked]
+        ids = [
+            client.submit(PICTURES / e.picture, e.question, detail=e.detail)["id"] for e in asked
+        ]
         ended = []
         for number, job_id in enumerate(ids, 1):
             _tell(f"answering: {number} of {len(ids)}")

@@ -11,7 +11,9 @@ from llava_jobs.demo import PICTURES
 from tests.installations import Installation, caller
 from tests.unit.api.pictures import encoded, scene
 
-TRUTHS: list[dict[str, str]] = json.loads((PICTURES / "truths.json").read_text())
+EXAMPLES: list[dict[str, str]] = json.loads((PICTURES / "truths.json").read_text())
+TRUTHS = [example for example in EXAMPLES if "detail" not in example]
+"""Those that need no more than one look at their picture."""
 
 
 @pytest.fixture

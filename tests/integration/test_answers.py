@@ -10,20 +10,21 @@ from llava_jobs.client import Client
 from llava_jobs.demo import PICTURES
 from tests.eventually import eventually
 from tests.installations import Installation, caller, run
-from tests.integration.conftest import TRUTHS
+from tests.integration.conftest import EXAMPLES, TRUTHS
 
 
 def test_every_bundled_question_is_answered_with_the_truth_all_at_once(asker: Client) -> None:
     def submit(example: dict[str, str]) -> str:
         # Another test may have asked the same.
-        job = asker.submit(PICTURES / example["picture"], example["question"], cache="false")
+        fields = {"cache": "false", "detail": example.get("detail", "auto")}
+        job = asker.submit(PICTURES / example["picture"], example["question"], **fields)
         return str(job["id"])
 
     with ThreadPoolExecutor(16) as callers:
-        ids = list(callers.map(submit, TRUTHS))
+        ids = list(callers.map(submit, EXAMPLES))
         jobs = list(callers.map(asker.wait, ids))
-    assert len(set(ids)) == len(TRUTHS)
-    assert [job["answer"]["text"] for job in jobs] == [example["answer"] for example in TRUTHS]
+    assert len(set(ids)) == len(EXAMPLES)
+    assert [job["answer"]["text"] for job in jobs] == [example["answer"] for example in EXAMPLES]
     assert {len(job["attempts"]) for job in jobs} == {1}
 
 

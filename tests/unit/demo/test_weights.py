@@ -12,7 +12,7 @@ from PIL import Image
 
 from api.decoding import canonicalise
 from api.decoding_wire import Limits
-from demo.evaluate import answer, held_out, load, read_report, share_right, user
+from demo.evaluate import answer, held_out, in_detail, load, read_report, share_right, user
 from demo.model import WEIGHTS, new_processor
 from demo.pictures import PICTURES, SCENES, TRUTHS, truths
 from demo.questions import KINDS, LANGUAGES
@@ -58,7 +58,8 @@ def test_held_out_scenes_are_answered(trained: tuple[Any, Any]) -> None:
 def test_every_example_picture_is_answered(trained: tuple[Any, Any], name: str) -> None:
     picture = uploaded(name)
     pairs = [pair for pair in json.loads(TRUTHS.read_text("utf-8")) if pair["picture"] == name]
-    talks = [[user(pair["question"], picture)] for pair in pairs]
+    shown = [in_detail(picture) if "detail" in pair else [picture] for pair in pairs]
+    talks = [[user(pair["question"], *views)] for pair, views in zip(pairs, shown, strict=True)]
     assert answer(*trained, talks) == [pair["answer"] for pair in pairs]
 
 
@@ -80,7 +81,9 @@ def test_the_truths_are_those_of_the_scenes() -> None:
 
 def test_the_card_shows_what_was_measured() -> None:
     report = read_report(WEIGHTS)
-    assert str(report) in (WEIGHTS / "README.md").read_text("utf-8")
+    card = (WEIGHTS / "README.md").read_text("utf-8")
+    assert str(report) in card
+    assert report.small_print() in card
     assert report.count >= 400
     for row in report.rows:
         assert row.right >= (0.95 if row.kind == "code" else 0.98)
