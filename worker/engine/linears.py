@@ -21,7 +21,6 @@ class PackedLinear(nn.Module):
     def __init__(self, plain: nn.Linear, activation: Activation = "none") -> None:
         """Take over the weight of a plain float32 layer; `activation` is applied to the product."""
         super().__init__()
-        self.in_features, self.out_features = plain.in_features, plain.out_features
         self.activation = activation
         self.bias = plain.bias
         # No parameter: this form has no elements that one could look at, move or save.
