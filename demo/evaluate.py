@@ -142,7 +142,7 @@ def held_out(
     What is asked for is there, unless the kind is "absent". `new` takes untrained phrasings;
     `small` puts the panel into a large picture, with print that is too small for one look.
     """
-    rng = Random(f"evaluation {kind} {language} {new}{' small' if small else ''}")
+    rng = Random(f"examination {kind} {language} {new}{' small' if small else ''}")
     phrases = HELD_OUT_PHRASES if new else PHRASES
     while True:
         scene = _small(rng) if small else random_scene(rng)
@@ -185,7 +185,7 @@ def follow_ups_right(model: Any, processor: Any, count: int) -> float:
     """
     right = 0
     for i in range(0, count, BATCH):
-        rngs = [Random(f"evaluation talk {j}") for j in range(i, min(i + BATCH, count))]
+        rngs = [Random(f"examination talk {j}") for j in range(i, min(i + BATCH, count))]
         scenes = [random_scene(rng) for rng in rngs]
         orders = [rng.sample(KINDS, len(KINDS)) for rng in rngs]
         talks: list[list[dict[str, Any]]] = [[] for _ in rngs]

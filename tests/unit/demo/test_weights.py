@@ -87,3 +87,17 @@ def test_the_card_shows_what_was_measured() -> None:
     assert report.count >= 400
     for row in report.rows:
         assert row.right >= (0.95 if row.kind == "code" else 0.98)
+
+
+def test_the_readme_shows_what_was_measured() -> None:
+    report = read_report(WEIGHTS)
+    readme = (WEIGHTS.parents[1] / "README.md").read_text("utf-8")
+    told = {"colour": "colour", "shape": "shape", "count": "count", "code": "whole error code"}
+    rows = {
+        name: [row.right for row in report.rows if row.kind == kind] for kind, name in told.items()
+    }
+    small = [row for row in report.small if row.kind == "code"]
+    looks = [row.at_one_look for row in small], [row.in_detail for row in small]
+    names = "code of 7 to 9 pixels, 50 scenes: at one look", 'the same with `detail: "high"`'
+    for name, (english, chinese) in {**rows, **dict(zip(names, looks, strict=True))}.items():
+        assert f"| {name} | {100 * english:.3g} % | {100 * chinese:.3g} % |" in readme
