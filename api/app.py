@@ -34,6 +34,7 @@ from api.connections import Connections
 from api.console import pages
 from api.feeding import Feeder
 from api.following import Following
+from api.form_parser import Request
 from api.image_urls import image_urls
 from api.images import ImageDoor
 from api.pictures import Pictures
@@ -75,6 +76,7 @@ def create_app(settings: Settings) -> Flask:
     """
     configure_logs()
     app = Flask("api")
+    app.request_class = Request
     app.config.update(
         MAX_CONTENT_LENGTH=settings.max_body_bytes,
         MAX_FORM_PARTS=MAX_FORM_PARTS,

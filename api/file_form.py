@@ -8,16 +8,15 @@ from typing import IO, Any, Literal, cast
 
 from flask import Request
 from pydantic import Field
-from werkzeug.formparser import FormDataParser
 
+from api.form_parser import FormParser
 from api.validation import Fields, validated
-from jobs.errors import InvalidRequest, MalformedRequest, UnsupportedMediaType
+from jobs.errors import InvalidRequest, UnsupportedMediaType
 from jobs.files import Intake, too_large
 
 _BESIDE_BYTES = 64 * 1024
 """What a form may have beside its file: its other fields, and what is between them."""
-_HELD_BYTES = 256 * 1024
-"""What a parser may hold: more than a block of 64 KiB and what it keeps of the one before."""
+_MAX_FIELD_BYTES = 64 * 1024
 _MAX_PARTS = 16
 MAX_NAME_CHARS = 255
 
@@ -64,18 +63,14 @@ def read_file_form(request: Request, intake: Intake, most_bytes: int) -> FileFor
             raise InvalidRequest("send one file", code="invalid_field", param="file")
         return cast("IO[bytes]", intake)
 
-    parser = FormDataParser(
+    parser = FormParser(
         stream_factory=begun,
-        max_form_memory_size=_HELD_BYTES,
+        max_form_memory_size=_MAX_FIELD_BYTES,
         max_form_parts=_MAX_PARTS,
-        silent=False,
     )
-    try:
-        _, form, sent = parser.parse(
-            request.stream, request.mimetype, request.content_length, request.mimetype_params
-        )
-    except ValueError:
-        raise MalformedRequest("the form cannot be read") from None
+    _, form, sent = parser.parse(
+        request.stream, request.mimetype, request.content_length, request.mimetype_params
+    )
     fields = _fields(form.to_dict())
     if not sent:
         raise InvalidRequest("send a file part named file", code="missing_field", param="file")

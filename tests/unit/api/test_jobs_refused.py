@@ -25,6 +25,7 @@ from tests.unit.api.conftest import (
     assert_problem,
     body,
 )
+from tests.unit.api.forms import MIME, written
 from tests.unit.api.pictures import chunk
 
 Refusal = tuple[int, str, str | None]
@@ -173,8 +174,8 @@ def test_a_picture_that_cannot_be_taken(refused: Callable[..., None], case: str,
     elif way == "messages":
         refused(refusal, json={"messages": shows(uri(make()))})
     else:
-        part = (io.BytesIO(make()), "picture.png")
-        refused(refusal, data={"question": QUESTION, "image": part})
+        form = written({"question": QUESTION, "image": ("picture.png", make())})
+        refused(refusal, data=form, content_type=MIME)
 
 
 def test_of_two_pictures_the_good_one_is_not_stored_either(refused: Callable[..., None]) -> None:

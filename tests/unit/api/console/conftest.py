@@ -13,6 +13,7 @@ from werkzeug.test import TestResponse
 
 from jobs.keys import Keys
 from tests.unit.api.conftest import Caller
+from tests.unit.api.forms import MIME, written
 
 HTML = {"Accept": "text/html,*/*;q=0.8"}
 ORIGIN = "http://localhost"
@@ -32,8 +33,11 @@ class Browser:
         """Send a form as the page that is open has it, unless the form says otherwise."""
         fields = {"csrf": self.csrf(), **form}
         sent = {**HTML, "Origin": ORIGIN, "Sec-Fetch-Site": "same-origin", **(headers or {})}
-        data = {name: value for name, value in fields.items() if value is not None}
-        return self.http.post(path, data=data, headers=sent, buffered=True)
+        parts = {name: value for name, value in fields.items() if value is not None}
+        if any(isinstance(part, tuple) for part in parts.values()):
+            sent["Content-Type"] = MIME
+            return self.http.post(path, data=written(parts), headers=sent, buffered=True)
+        return self.http.post(path, data=parts, headers=sent, buffered=True)
 
     def csrf(self) -> str:
         """The token of the forms of the pages that this browser is shown."""
