@@ -84,7 +84,8 @@ def create_app(settings: Settings) -> Flask:
     )
     app.json.sort_keys = False  # type: ignore[attr-defined]  # of Flask's default provider
     client = connect(settings.required_redis_url)
-    parts = app.extensions["services"] = _services(settings, client)
+    hints = Hints(celery_app(settings.required_redis_url), client)
+    parts = app.extensions["services"] = _services(settings, client, hints)
     app.extensions["keys"] = parts.keys
     app.extensions["rates"] = Rates(client, settings.requests_per_minute)
     if settings.bootstrap_key:
@@ -108,13 +109,13 @@ def create_app(settings: Settings) -> Flask:
         parts.following.heard(job_id, word, owner)
 
     changes = Changes(client, heard)
-    sweeping = sweeper(client, parts.ledger, parts.hints, settings)
+    sweeping = sweeper(client, parts.ledger, hints, settings)
     feeder = Feeder(parts)
     for thread in (changes, parts.following, sweeping, feeder):
         thread.start()
     running = app.extensions["running"] = ExitStack()
     for part in (
-        *(client, parts.hints, parts.pictures.door, feeder, sweeping, parts.following, changes),
+        *(client, hints, parts.pictures.door, feeder, sweeping, parts.following, changes),
         parts.tracer,
     ):
         running.callback(part.close)
@@ -122,7 +123,7 @@ def create_app(settings: Settings) -> Flask:
     return app
 
 
-def _services(settings: Settings, client: redis.Redis) -> Services:
+def _services(settings: Settings, client: redis.Redis, hints: Hints) -> Services:
     durability = inspect(client, settings.durability).durability
     door = ImageDoor(
         processes=settings.image_processes,
@@ -131,13 +132,13 @@ def _services(settings: Settings, client: redis.Redis) -> Services:
     )
     connections = Connections(settings.connections, settings.tenant_connections)
     pieces = Pieces(client)
-    ledger = Ledger(client, Limits.from_settings(settings), durability=durability)
+    limits = Limits.from_settings(settings)
+    ledger = Ledger(client, limits, durability=durability, hints=hints)
     uploaded = Uploads(client, ledger.scripts, settings.upload_retention_s * 1000)
     return Services(
         settings=settings,
         ledger=ledger,
         pictures=Pictures(door, ImageStore(client), uploaded, image_urls(settings)),
-        hints=Hints(celery_app(settings.required_redis_url), client),
         waiting=Waiting(connections),
         listing=Listing(client),
         feed=Feed(client),

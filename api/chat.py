@@ -38,11 +38,9 @@ def create_chat_completion() -> Response:
     with ExitStack() as held:
         held.callback(parts.connections.hold(owner))
         try:
-            job, needs_worker = accept(owner, asked.to_job())
+            job = accept(owner, asked.to_job())
         except InvalidRequest as error:
             raise asked.as_told_here(error) from None
-        if needs_worker:
-            parts.hints.publish(job.model)
         caller = Caller(parts, job, aloud=bool(asked.stream))
         if asked.stream:
             response = event_stream(_lines(caller, Chunks(job, with_usage=asked.includes_usage)))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import islice
@@ -29,7 +28,7 @@ from jobs.batch import Batch, BatchLine, BatchStatus
 from jobs.batches import Ended, Read, Written
 from jobs.errors import BatchElsewhere, InvalidRequest, JobsError
 from jobs.files import File
-from jobs.job import Job, Priority
+from jobs.job import Priority
 from jobs.lines import lines
 
 AT_ONCE = 50
@@ -149,29 +148,25 @@ class Feeder(Background):
 
     def _feed(self, batch: Batch, file: File, room: int) -> int:
         """Make lines jobs, up to ``room`` of them; returns how many lines were dealt with."""
-        called: Counter[str] = Counter()
         fed = 0
         until = time.monotonic() + _STEP_S
         try:
             for asked, line in self._lines(batch, file) if room > 0 else ():
-                self._feed_line(batch, asked, line, called)
+                self._feed_line(batch, asked, line)
                 fed += 1
                 if fed >= room or time.monotonic() > until:
                     break
         except BatchElsewhere:
             pass  # another feeder has it, or it was stopped: the next step sees
-        finally:
-            for model, count in called.items():
-                self._parts.hints.publish(model, count)
         return fed
 
-    def _feed_line(self, batch: Batch, asked: Asked, line: BatchLine, called: Counter[str]) -> None:
+    def _feed_line(self, batch: Batch, asked: Asked, line: BatchLine) -> None:
         """Make a line a job, or else write down why not.
 
         Raises BatchElsewhere, or what may be otherwise later.
         """
         try:
-            job, needs_worker = self._submit(batch, asked, line)
+            self._submit(batch, asked, line)
         except BatchElsewhere:
             raise
         except JobsError as error:
@@ -181,10 +176,8 @@ class Feeder(Background):
         except Exception as error:  # noqa: BLE001 - one line must not hold up its batch for ever
             _log.error("line_failed", batch=batch.id, error=type(error).__name__, exc_info=True)
             self._write_refused(batch, line, JobsError("an unexpected error; send it again"))
-        else:
-            called[job.model] += needs_worker
 
-    def _submit(self, batch: Batch, asked: Asked, line: BatchLine) -> tuple[Job, bool]:
+    def _submit(self, batch: Batch, asked: Asked, line: BatchLine) -> None:
         wanted = validated(ChatCompletion, asked.body, strict=True)
         if wanted.stream:
             raise InvalidRequest("a batch does not stream", code="invalid_field", param="stream")
@@ -192,7 +185,7 @@ class Feeder(Background):
             with self._parts.tracer.span("accept", tenant=batch.tenant) as context:
                 draft = drafted(self._parts, batch.tenant, wanted.to_job())
                 draft = replace(draft, priority=Priority.LOW, group=batch.id, trace=context)
-                return submit(self._parts, replace(draft, batch=line, id=line.job_id))
+                submit(self._parts, replace(draft, batch=line, id=line.job_id))
         except InvalidRequest as error:
             raise wanted.as_told_here(error) from None
 

@@ -14,7 +14,6 @@ from api.waiting import Waiting
 from jobs.batches import Batches
 from jobs.feed import Feed
 from jobs.files import Files
-from jobs.hints import Hints
 from jobs.keys import Keys
 from jobs.ledger import Ledger
 from jobs.listing import Listing
@@ -34,7 +33,6 @@ class Services:
     settings: Settings
     ledger: Ledger
     pictures: Pictures
-    hints: Hints
     waiting: Waiting
     listing: Listing
     feed: Feed

@@ -27,16 +27,12 @@ bp = Blueprint("v1", __name__, url_prefix="/v1")
 @bp.post("/jobs")
 def create_job() -> Response:
     """Accept a job: 202, or 200 where the caller prefers to wait and it ends in time."""
-    owner, parts = tenant(), services()
-    job, needs_worker = accept(owner, read_create_job(request))
-    with parts.waiting.granted(owner, request.headers.get("Prefer")) as seconds:
-        if seconds and needs_worker:
-            parts.hints.publish(job.model)
-        job = parts.waiting.until_ended(lambda: own(owner, job.id), seconds) if seconds else job
+    owner, waiting = tenant(), services().waiting
+    job = accept(owner, read_create_job(request))
+    with waiting.granted(owner, request.headers.get("Prefer")) as seconds:
+        if seconds:
+            job = waiting.until_ended(job.id, partial(own, owner, job.id), seconds)
     response = shown(job)
-    if needs_worker and not seconds:
-        # The job is safe already; its caller need not wait for the broker.
-        response.call_on_close(partial(parts.hints.publish, job.model))
     response.status_code = 200 if job.status.is_terminal and seconds else 202
     if seconds:
         response.headers["Preference-Applied"] = f"wait={seconds:g}"
@@ -49,7 +45,7 @@ def get_job(job_id: str) -> Response:
     """Show a job; 304 where the caller has it as it is."""
     owner, waiting = tenant(), services().waiting
     with waiting.granted(owner, request.headers.get("Prefer")) as seconds:
-        job = waiting.until_ended(lambda: own(owner, job_id), seconds)
+        job = waiting.until_ended(job_id, partial(own, owner, job_id), seconds)
     response = shown(job)
     response.make_conditional(request)
     return response
@@ -92,22 +88,22 @@ def _model(name: str) -> dict[str, Any]:
     return {"id": name, "object": "model", "created": 0, "owned_by": "llava-jobs"}
 
 
-def accept(owner: str, body: CreateJob) -> tuple[Job, bool]:
-    """Accept the job that a body asks for; True where a worker is to be called for it."""
+def accept(owner: str, body: CreateJob) -> Job:
+    """Accept the job that a body asks for."""
     parts = services()
     with parts.tracer.span("accept", g.traceparent, tenant=owner) as context:
         draft = drafted(parts, owner, body, _idempotency_key())
         draft = replace(draft, trace=context, key=g.caller.id)
         known_as(job=draft.id, trace=trace_id(context))
-        job, needs_worker = submit(parts, draft)
+        job = submit(parts, draft)
     known_as(job=job.id)
-    return job, needs_worker
+    return job
 
 
-def submit(parts: Services, draft: Draft) -> tuple[Job, bool]:
-    """Accept a job; True where a worker is to be called for it."""
-    job, replayed = parts.ledger.submit(draft, _soonest_ms(parts, draft))
-    return job, not replayed and job.deduplicated_from is None
+def submit(parts: Services, draft: Draft) -> Job:
+    """Accept a job."""
+    job, _ = parts.ledger.submit(draft, _soonest_ms(parts, draft))
+    return job
 
 
 def own(owner: str, job_id: str) -> Job:

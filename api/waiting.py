@@ -58,25 +58,24 @@ class Waiting:
                 for event in self._events.get(name, ()):
                     event.set()
 
-    def until_ended(self, fetch: Callable[[], Job], seconds: float) -> Job:
-        """Return the job once it has ended, or as it stands after ``seconds``."""
-        job = fetch()
-        return self._until(job.id, job, fetch, lambda job: job.status.is_terminal, seconds)
+    def until_ended(self, job_id: str, fetch: Callable[[], Job], seconds: float) -> Job:
+        """Return a job once it has ended, or as it stands after ``seconds``."""
+        return self._until(job_id, fetch, lambda job: job.status.is_terminal, seconds)
 
     def until_told(self, tenant: str, fetch: Callable[[], Events], seconds: float) -> Events:
         """Return a tenant's events once there are any, or none after ``seconds``."""
-        return self._until(_all_of(tenant), fetch(), fetch, lambda told: bool(told.events), seconds)
+        return self._until(_all_of(tenant), fetch, lambda told: bool(told.events), seconds)
 
     def _until(
         self,
         name: str,
-        found: T,
         fetch: Callable[[], T],
         enough: Callable[[T], bool],
         seconds: float,
     ) -> T:
-        if seconds <= 0 or enough(found):
-            return found
+        if seconds <= 0:
+            return fetch()
+        # Before the first look, so that nothing happens unheard between the two.
         event = threading.Event()
         with self._lock:
             self._events[name].add(event)

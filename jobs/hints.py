@@ -90,15 +90,18 @@ class Hints:
         self._run = Scripts(client).run
         self._written: dict[str, str] = {}
 
+    def new(self, model: str) -> str:
+        """Return a hint that has not been published."""
+        if model not in self._written:
+            self._written[model] = _written(self._app, model)
+        return self._written[model].replace(_NO_ID, str(uuid.uuid4()))
+
     def publish(self, model: str, count: int = 1) -> bool:
         """Publish hints and drop what is more than plenty; False where the broker refused.
 
         Never raises: the ledger has the job, and the sweeper makes up for any hint that is missing.
         """
-        if model not in self._written:
-            self._written[model] = _written(self._app, model)
-        written = self._written[model]
-        hints = [written.replace(_NO_ID, str(uuid.uuid4())) for _ in range(min(count, AT_MOST))]
+        hints = [self.new(model) for _ in range(min(count, AT_MOST))]
         try:
             self._run("hint", queue_of(model), AT_MOST, *hints)
         except (JobsError, redis.RedisError, OSError) as error:

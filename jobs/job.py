@@ -167,6 +167,8 @@ class Job:
     trace: str | None
     """W3C traceparent under which it was accepted."""
     version: int
+    position: int | None = field(default=None, compare=False)
+    """Its place in its class, itself included, where it has just been queued."""
 
     @classmethod
     def from_record(cls, record: Mapping[str, str]) -> Job:

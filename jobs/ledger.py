@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import redis
 
 from jobs.drain import Drain
+from jobs.hints import AT_MOST, Hints, queue_of
 from jobs.job import RECORD_VERSION, Claim, Draft, Job, Outcome, Reason, Status
 from jobs.records import decoded, record
 from jobs.refusals import refusal
@@ -73,7 +74,8 @@ class Sweep:
 class Ledger:
     """The jobs of all tenants in one Redis or Valkey.
 
-    ``durability`` and ``clock`` are as in jobs.scripts; ``scripts`` runs others as durably. Every
+    ``durability`` and ``clock`` are as in jobs.scripts; ``scripts`` runs others as durably. With
+    ``hints``, each job that is queued comes with one; without, the sweeper's calls a worker. Every
     method raises StoreUnavailable where the store cannot be used.
     """
 
@@ -84,8 +86,10 @@ class Ledger:
         *,
         durability: Durability = "waitaof",
         clock: Callable[[], int] | None = None,
+        hints: Hints | None = None,
     ) -> None:
         self._client = client
+        self._hints = hints
         self._limits = limits or Limits()
         self.scripts = Scripts(
             client,
@@ -136,13 +140,18 @@ class Ledger:
             draft.trace or "",
             draft.batch.to_json() if draft.batch else "",
             draft.key,
+            queue_of(draft.model),
+            AT_MOST,
+            self._hints.new(draft.model) if self._hints else "",
             *(part for d in shown for part in (d, draft.pictures.get(d, b""))),
             durable=draft.batch is None,  # else what is lost is fed again, from the same place
         )
         refused = refusal(reply)
         if refused:
             raise refused
-        return Job.from_record(record(reply[1])), reply[0] == b"replayed"
+        word, flat, *place = reply
+        position = _bound(*map(int, place)) if place else None
+        return replace(Job.from_record(record(flat)), position=position), word == b"replayed"
 
     def get(self, tenant: str, job_id: str) -> Job | None:
         """Return a tenant's job; None where there is none, or it is another tenant's."""
@@ -253,6 +262,8 @@ class Ledger:
         than all that wait in its class: a bound within one class, in O(log n). A job that follows
         another has that one's position.
         """
+        if job.position is not None:
+            return job.position
         if job.deduplicated_from:
             job = self.get(job.tenant, job.deduplicated_from) or job
         rank, tenants, queued = self._line(job, lambda pipe, queue: pipe.zrank(queue, job.id))

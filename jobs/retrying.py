@@ -48,12 +48,12 @@ class Retrying:
         self._failures = Failures(client)
         self._revision = revision
 
-    def retry(self, tenant: str, job_id: str) -> tuple[Job, bool] | None:
+    def retry(self, tenant: str, job_id: str) -> Job | None:
         """Return the job that asks again what a failed or canceled one asked.
 
-        True where a worker is to be called for it; None where the tenant has no such job. Its
-        metadata says in ``retry_of`` which one that was. Raises Conflict where that has not failed;
-        ImageExpired where its picture is no longer kept; and what Ledger.submit raises.
+        None where the tenant has no such job. The new one's metadata says in ``retry_of`` which one
+        that was. Raises Conflict where that has not failed; ImageExpired where its picture is no
+        longer kept; and what Ledger.submit raises.
         """
         with told_plainly():
             fields = decoded(self._client.hgetall(f"{PREFIX}job:{job_id}"))
@@ -62,14 +62,14 @@ class Retrying:
         failed = Job.from_record(fields)
         if failed.status not in (Status.FAILED, Status.CANCELED):
             raise Conflict("only a job that failed can be asked again", code="job_not_failed")
-        job, replayed = self._ledger.submit(self._draft(failed, fields))
+        job, _ = self._ledger.submit(self._draft(failed, fields))
         if not self._ledger.scripts.run("retried", failed.id, tenant, job.id):
             # It was erased meanwhile, and no copy of it may be left.
             self._ledger.erase(tenant, job.id)
             return None
-        return job, not replayed and job.deduplicated_from is None
+        return job
 
-    def retry_any(self, job_id: str) -> tuple[Job, bool] | None:
+    def retry_any(self, job_id: str) -> Job | None:
         """Do so for whichever tenant has the job."""
         with told_plainly():
             tenant = self._client.hget(f"{PREFIX}job:{job_id}", "tenant")
@@ -90,7 +90,7 @@ class Retrying:
             except JobsError as error:
                 kept[error.code] += 1
             else:
-                retried += [found[0]] if found else []
+                retried += [found] if found else []
         skip += kept.total()
         left = max(0, self._failures.counts()[reason] - skip)
         return Bulk(tuple(retried), dict(kept), left, skip)

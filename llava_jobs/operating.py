@@ -199,10 +199,10 @@ def retry_job(job_id: str, data_dir: Path) -> None:
     Example: llava-jobs failures retry-job job_0123456789abcdef0123456789abcdef
     """
     with _opened(data_dir) as (operations, _):
-        found = operations.retrying.retry_any(job_id)
-    if found is None:
+        job = operations.retrying.retry_any(job_id)
+    if job is None:
         raise NotFound("no job has this id, or it is no longer kept", code="job_not_found")
-    click.echo(found[0].id)
+    click.echo(job.id)
 
 
 @contextmanager

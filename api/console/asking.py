@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 from flask import Blueprint, g, redirect, request
@@ -34,18 +33,14 @@ def show() -> Response:
 def ask() -> Response:
     """Accept a question and go on to its job, or show it in place; raises JobsError."""
     try:
-        job, needs_worker = accept(tenant(), validated(CreateJob, _fields(), strict=False))
+        job = accept(tenant(), validated(CreateJob, _fields(), strict=False))
     except InvalidRequest as error:
         if is_part():
             raise
         return _form(error.status, error=error, question=request.form.get("question", ""))
     if is_part():
-        response: Response = page("turn.html", **about(job), in_talk=True)
-    else:
-        response = redirect(f"/jobs/{job.id}", 303)
-    if needs_worker:
-        response.call_on_close(partial(services().hints.publish, job.model))
-    return response
+        return page("turn.html", **about(job), in_talk=True)
+    return redirect(f"/jobs/{job.id}", 303)
 
 
 def _form(status: int = 200, **values: Any) -> Response:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 from flask import Blueprint, redirect, request
@@ -78,14 +77,10 @@ def cancel(job_id: str) -> Response:
 @bp.post("/jobs/<job_id>/again")
 def ask_again(job_id: str) -> Response:
     """Go on to the job that asks again what this one asked in vain; raises Conflict."""
-    found = services().operations.retrying.retry(tenant(), job_id)
-    if found is None:
+    job = services().operations.retrying.retry(tenant(), job_id)
+    if job is None:
         raise no_job()
-    job, needs_worker = found
-    response = _back(job.id)
-    if needs_worker:
-        response.call_on_close(partial(services().hints.publish, job.model))
-    return response
+    return _back(job.id)
 
 
 @bp.post("/jobs/<job_id>/erase")

@@ -101,6 +101,15 @@ local function enqueue(job)
   write(job.id, { place = 'queue' })
 end
 
+-- Gives the broker a message that calls a worker, and drops what is more than plenty of them. Not for the
+-- disk: what a store forgets with its memory the sweeper publishes anew. Nothing else depends on it.
+local function hint(queue, most, message)
+  redis.set_repl(redis.REPL_NONE)
+  redis.pcall('LPUSH', key('broker', queue), message)
+  redis.pcall('LTRIM', key('broker', queue), 0, most - 1)
+  redis.set_repl(redis.REPL_ALL)
+end
+
 local function suspect(job)
   redis.call('ZADD', key('suspects', job.model), job.seq, job.id)
   count_claimable(job, 'suspect', 1)

@@ -3,8 +3,9 @@
 --       idempotency key, fingerprint, tenant limit, total limit, digest of the work or '', repeatable,
 --       supersede, webhook as JSON or '', ms in which it would end by forecast,
 --       traceparent or '', line of a batch as JSON or '', id of the API key or '',
+--       Celery's queue, the most that it holds, a hint or '',
 --       then digest of each picture, and its bytes, or '' where it is to be there already
--- Returns {'accepted', record} | {'replayed', record} | {'mismatch'} | {'paused'} | {'tenant_full', limit} | {'full'} | {'too_late', ms} |
+-- Returns {'accepted', record, and where it waits for a worker its rank, tenants in turn, jobs in its class} | {'replayed', record} | {'mismatch'} | {'paused'} | {'tenant_full', limit} | {'full'} | {'too_late', ms} |
 --         {'image_missing', digest} | {'batch_elsewhere'}
 
 -- One script ends all who follow a job, some tens of milliseconds for so many; the next one after
@@ -66,13 +67,13 @@ end
 local due = now + ARGV[8]
 -- Pictures outlive every job that shows them.
 local pictures = {}
-for i = 24, #ARGV, 2 do
+for i = 27, #ARGV, 2 do
   pictures[#pictures + 1] = ARGV[i]
   if ARGV[i + 1] == '' and redis.call('EXISTS', key('image', tenant, ARGV[i])) == 0 then
     return { 'image_missing', ARGV[i] }
   end
 end
-for i = 24, #ARGV, 2 do
+for i = 27, #ARGV, 2 do
   local image = key('image', tenant, ARGV[i])
   local left = redis.call('PTTL', image)
   if left == -2 then
@@ -137,5 +138,12 @@ else
   if same then
     redis.call('SET', same, id)
   end
+  if ARGV[26] ~= '' then
+    hint(ARGV[24], ARGV[25], ARGV[26])
+  end
+  return {
+    'accepted', redis.call('HGETALL', key('job', id)), redis.call('ZRANK', key('queue', model, job.class, tenant), id),
+    redis.call('ZCARD', key('turns', model, job.class)), redis.call('HGET', key('queued', model), job.class),
+  }
 end
 return { 'accepted', redis.call('HGETALL', key('job', id)) }

@@ -32,11 +32,11 @@ def trips(app: Flask, client: Any, monkeypatch: pytest.MonkeyPatch) -> list[Any]
     return sent
 
 
-def test_a_submission_is_five_round_trips(api: Caller, trips: list[Any]) -> None:
+def test_a_submission_is_three_round_trips(api: Caller, trips: list[Any]) -> None:
     api.submit(cache=False)  # which connects, and brings the scripts
     trips.clear()
     api.submit(cache=False)
-    assert len(trips) == 5, "the key, the rate, the job with its picture, its place, the hint"
+    assert len(trips) == 3, "the key, the rate, the job with its picture, its place and its hint"
 
 
 def test_a_poll_is_four_round_trips_and_three_once_the_job_has_ended(

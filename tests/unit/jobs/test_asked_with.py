@@ -78,7 +78,7 @@ def test_what_is_asked_again_is_still_that_keys(
     ledger.finish(claimed(ledger), Outcome(Status.FAILED, Reason.ERROR, error=FAILURE))
     found = Retrying(client, ledger).retry("acme", failed)
     assert found
-    assert latest() == [found[0].id, failed]
+    assert latest() == [found.id, failed]
 
 
 def test_the_key_decides_no_answer(ledger: Ledger) -> None:

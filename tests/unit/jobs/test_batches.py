@@ -293,7 +293,7 @@ def test_a_line_that_is_asked_again_stays_a_line_of_its_batch(
     assert batches.ended(batch, 10) == (1, [])
     ledger.finish(claimed(ledger), ANSWER)
     [ended] = batches.ended(batch, 10)[1]
-    assert (ended.job_id, ended.number, ended.custom_id) == (found[0].id, 1, "n1")
+    assert (ended.job_id, ended.number, ended.custom_id) == (found.id, 1, "n1")
     assert batches.write(batch, [Written(first, "errors", "{}\n")]) == 0
     assert batches.write(batch, [Written(ended.job_id, "output", "{}\n")]) == 1
     assert (now(batches, batch).completed, now(batches, batch).failed) == (1, 0)

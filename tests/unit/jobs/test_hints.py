@@ -16,7 +16,7 @@ from jobs.store import connect
 from jobs.sweeper import sweeper
 from llava_jobs.embedded import EmbeddedStore
 from tests.eventually import eventually
-from tests.ledgers import FAILURE, MODEL, Clock, claimed, submitted
+from tests.ledgers import FAILURE, MODEL, Clock, claimed, submitted, the_same
 
 
 @pytest.fixture
@@ -46,6 +46,29 @@ def test_a_hint_carries_no_job(hints: Hints, client: Any, ledger: Ledger) -> Non
     [message] = client.lrange(f"{PREFIX}broker:{queue_of(MODEL)}", 0, -1)
     assert job_id.encode() not in message
     assert b"acme" not in message
+
+
+def test_a_job_that_is_queued_comes_with_its_hint(hints: Hints, client: Any) -> None:
+    ledger = Ledger(client, hints=hints)
+    submitted(ledger)
+    assert hints.waiting(MODEL) == 1
+    asked = the_same(idempotency_key="k", fingerprint="f")
+    for again in (asked, asked, the_same()):
+        ledger.submit(again)  # the first is queued, replayed, and followed
+    assert hints.waiting(MODEL) == 2
+
+
+def test_a_broker_that_takes_no_hint_is_no_failure_of_the_job(hints: Hints, client: Any) -> None:
+    client.set(f"{PREFIX}broker:{queue_of(MODEL)}", "no list")
+    ledger = Ledger(client, hints=hints)
+    submitted(ledger)
+    assert claimed(ledger)
+
+
+def test_with_its_job_come_never_more_hints_than_plenty(hints: Hints, client: Any) -> None:
+    hints.publish(MODEL, AT_MOST)
+    submitted(Ledger(client, hints=hints))
+    assert hints.waiting(MODEL) == AT_MOST
 
 
 def test_hints_are_what_celery_itself_writes_each_under_an_id_of_its_own(

@@ -13,7 +13,7 @@ from jobs.job import Outcome, Priority, Reason, Status
 from jobs.ledger import Ledger
 from jobs.pace import KEPT_S, Pace, Paces
 from jobs.scripts import PREFIX
-from tests.ledgers import ANSWER, FAILURE, MODEL, Clock, claimed, draft, submitted, the_same
+from tests.ledgers import ANSWER, FAILURE, MODEL, Clock, claimed, draft, now, submitted, the_same
 
 FACTS = {"slots": 4, "running": 1, "waiting": 0}
 
@@ -145,4 +145,5 @@ def test_a_job_that_would_be_next_is_told_so_before_it_is_submitted(ledger: Ledg
     for tenant in ("a", "b", "c"):
         one = draft(tenant)
         told = ledger.next_position(one)
-        assert told == ledger.position(ledger.submit(one)[0])
+        job, _ = ledger.submit(one)
+        assert told == job.position == ledger.position(now(ledger, job))
