@@ -5,12 +5,12 @@ One rule gives every route under ``/v1`` the scope that it needs, so that none c
 
 from __future__ import annotations
 
-from flask import Flask, current_app, g, request
+from flask import Flask, g, request
 
 from api import rates
 from api.access import known_as
 from jobs.errors import Forbidden, Unauthorized
-from jobs.keys import Key, Keys, Scope
+from jobs.keys import Key, Scope
 
 
 def init_app(app: Flask) -> None:
@@ -46,10 +46,9 @@ def require(scope: Scope) -> None:
 def _admit() -> None:
     scope = needed_scope(request.method, request.url_rule.rule) if request.url_rule else None
     if scope is not None:
-        keys: Keys = current_app.extensions["keys"]
-        g.caller = keys.identify(_presented())
+        g.caller, share = rates.admit(_presented())
         known_as(tenant=g.caller.tenant)
-        rates.spend(g.caller.tenant)
+        rates.hold_to(share)
         require(scope)
 
 

@@ -7,6 +7,7 @@ import math
 from flask import Flask, Response, current_app, g
 
 from jobs.errors import RateLimited
+from jobs.keys import Key, Keys
 from jobs.rates import WINDOW_S, Rates, Share
 
 
@@ -15,10 +16,20 @@ def init_app(app: Flask) -> None:
     app.after_request(_tell)
 
 
+def admit(key: str) -> tuple[Key, Share]:
+    """Return whose key it is, and what its tenant may still send; raises Unauthorized."""
+    keys: Keys = current_app.extensions["keys"]
+    return _rates().admit(keys, key)
+
+
 def spend(tenant: str) -> None:
     """Count the request as its tenant's; raises RateLimited where none is left."""
-    rates: Rates = current_app.extensions["rates"]
-    share = g.share = rates.spend(tenant)
+    hold_to(_rates().spend(tenant))
+
+
+def hold_to(share: Share) -> None:
+    """Have the answer say what is left; raises RateLimited where the request is one too many."""
+    g.share = share
     if not share.admitted:
         raise RateLimited(
             f"{share.limit} requests a minute are yours; go on after Retry-After",
@@ -34,6 +45,11 @@ def _tell(response: Response) -> Response:
         left, reset = share.left, _seconds(share.reset)
         response.headers["RateLimit"] = f'"requests";r={left};t={reset}'
     return response
+
+
+def _rates() -> Rates:
+    rates: Rates = current_app.extensions["rates"]
+    return rates
 
 
 def _seconds(milliseconds: int) -> int:

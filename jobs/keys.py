@@ -158,15 +158,16 @@ class Keys:
 
         Raises Unauthorized where it is nobody's, or has expired.
         """
-        form = _FORM.fullmatch(key)
-        if not form:
-            raise _unknown()
-        return self.recognize(form[1], digest_of(key))
+        return self.recognize(*parted(key))
 
     def recognize(self, key_id: str, digest: str) -> Key:
         """Return a key that still has the secret of a digest; raises Unauthorized as above."""
         with told_plainly():
             fields = decoded(self._client.hgetall(f"{PREFIX}key:{key_id}"))
+        return self.checked(key_id, digest, fields)
+
+    def checked(self, key_id: str, digest: str, fields: Mapping[str, str]) -> Key:
+        """Return a key by its record, where it has the secret of a digest; raises as above."""
         now = self._clock()
         current = hmac.compare_digest(fields.get("digest", ""), digest)
         previous = hmac.compare_digest(fields.get("previous_digest", ""), digest)
@@ -216,6 +217,14 @@ def _no_key() -> NotFound:
 
 def _unknown() -> Unauthorized:
     return Unauthorized("this key is unknown or revoked; `llava-jobs keys create` makes one")
+
+
+def parted(key: str) -> tuple[str, str]:
+    """Return a key's id and the digest of it; raises Unauthorized where it is none."""
+    form = _FORM.fullmatch(key)
+    if not form:
+        raise _unknown()
+    return form[1], digest_of(key)
 
 
 def digest_of(key: str) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import redis
 
+from jobs.keys import Key, Keys, parted
+from jobs.records import record
 from jobs.scripts import Scripts
 
 WINDOW_S = 60
@@ -27,6 +29,12 @@ class Share:
     wait: int
     reset: int
 
+    @classmethod
+    def read(cls, reply: Sequence[int]) -> Share:
+        """Return what a script says of it."""
+        admitted, *numbers = reply
+        return cls(bool(admitted), *numbers)
+
 
 class Rates:
     """The requests of all tenants; ``per_minute`` each, where a tenant has no limit of its own.
@@ -42,5 +50,15 @@ class Rates:
 
     def spend(self, tenant: str) -> Share:
         """Count a request and return what is left; raises StoreUnavailable."""
-        admitted, *numbers = self._run("spend", tenant, self._per_minute)
-        return Share(bool(admitted), *numbers)
+        return Share.read(self._run("spend", tenant, self._per_minute))
+
+    def admit(self, keys: Keys, key: str) -> tuple[Key, Share]:
+        """Say whose a key is, and count a request as its tenant's, in one step.
+
+        What is sent with no good key is counted as nobody's. Raises Unauthorized, StoreUnavailable.
+        """
+        key_id, digest = parted(key)
+        fields, share = self._run("admit", key_id, digest, self._per_minute)
+        found = keys.checked(key_id, digest, record(fields))
+        # The two clocks may disagree about a key's last moment.
+        return found, Share.read(share) if share else self.spend(found.tenant)

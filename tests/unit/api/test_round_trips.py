@@ -32,25 +32,25 @@ def trips(app: Flask, client: Any, monkeypatch: pytest.MonkeyPatch) -> list[Any]
     return sent
 
 
-def test_a_submission_is_three_round_trips(api: Caller, trips: list[Any]) -> None:
+def test_a_submission_is_two_round_trips(api: Caller, trips: list[Any]) -> None:
     api.submit(cache=False)  # which connects, and brings the scripts
     trips.clear()
     api.submit(cache=False)
-    assert len(trips) == 3, "the key, the rate, the job with its picture, its place and its hint"
+    assert len(trips) == 2, "the key and the rate; the job with its picture, its place, its hint"
 
 
-def test_a_poll_is_four_round_trips_and_three_once_the_job_has_ended(
+def test_a_poll_is_three_round_trips_and_two_once_the_job_has_ended(
     api: Caller, books: Ledger, trips: list[Any]
 ) -> None:
     job_id = api.submit()
     api.job(job_id)
     trips.clear()
     api.job(job_id)
-    assert len(trips) == 4, "the key, the rate, the job, its place"
+    assert len(trips) == 3, "the key and the rate, the job, its place"
 
     claim = books.claim(MODEL, "w1")
     assert claim is not None
     books.finish(claim, ANSWER)
     trips.clear()
     api.job(job_id)
-    assert len(trips) == 3, "the key, the rate, the job"
+    assert len(trips) == 2, "the key and the rate, the job"

@@ -5,11 +5,25 @@ from typing import Any
 
 import pytest
 
+from jobs.errors import Unauthorized
+from jobs.keys import Keys, Scope
 from jobs.rates import Rates, Share
 from jobs.tenants import TenantLimits, Tenants
 from tests.ledgers import Clock
 
 NewRates = Callable[[int], Rates]
+
+
+@pytest.fixture
+def keys(client: Any, clock: Clock) -> Keys:
+    """The keys of an empty store, by the test's clock."""
+    return Keys(client, lambda: clock.now / 1000)
+
+
+@pytest.fixture
+def rates(new_rates: NewRates) -> Rates:
+    """Sixty requests a minute for everybody."""
+    return new_rates(60)
 
 
 @pytest.fixture
@@ -100,3 +114,38 @@ def test_what_is_spent_is_not_written_to_disk(client: Any) -> None:
         rates.spend("acme")
     after = client.info("replication")["master_repl_offset"], client.info()["aof_current_size"]
     assert after == before
+
+
+def test_a_request_is_its_keys_tenants(keys: Keys, rates: Rates) -> None:
+    key = keys.create("acme", scopes=[Scope.READ])
+    found, share = rates.admit(keys, key)
+    assert found == keys.identify(key)
+    assert share == Share(True, 60, 59, 0, 1_000)
+    assert rates.spend("acme").left == 58
+
+
+def test_both_secrets_of_a_rotated_key_count(keys: Keys, rates: Rates) -> None:
+    old = keys.create("acme")
+    new = keys.rotate(old.split("_")[1], 60)
+    assert [rates.admit(keys, key)[1].left for key in (old, new)] == [59, 58]
+
+
+def test_what_no_good_key_is_sent_with_costs_nobody_anything(
+    keys: Keys, rates: Rates, clock: Clock
+) -> None:
+    expired, old = keys.create("acme", expires_in_s=10), keys.create("acme")
+    keys.rotate(old.split("_")[1], 10)
+    revoked = keys.create("acme")
+    keys.revoke(revoked.split("_")[1])
+    clock.forward(10_000)
+    for key in (expired, old, revoked, old[:-1] + "x", "no key"):
+        with pytest.raises(Unauthorized):
+            rates.admit(keys, key)
+    assert rates.spend("acme").left == 59
+
+
+def test_where_clocks_disagree_a_keys_last_request_is_counted(client: Any, clock: Clock) -> None:
+    behind = Keys(client, lambda: clock.now / 1000 - 5)
+    key = behind.create("acme", expires_in_s=3)
+    rates = Rates(client, 60, clock=clock)
+    assert rates.admit(behind, key)[1].left == 59
