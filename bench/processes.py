@@ -69,16 +69,25 @@ def cpu_seconds(root: psutil.Process) -> float:
 
 
 def cpu_by_role(roles: Mapping[str, str]) -> dict[str, float]:
-    """Processor seconds of this process's children, each counted for the first role whose word is
-    in its command, and of this process itself as `client`."""
-    totals = dict.fromkeys(roles, 0.0)
-    for child in psutil.Process().children():
-        command = " ".join(child.cmdline())
-        role = next((role for role, word in roles.items() if word in command), None)
-        if role:
-            totals[role] += cpu_seconds(child)
-    own = psutil.Process().cpu_times()
-    return {**totals, "client": own.user + own.system}
+    """Processor seconds of this process as `client`, and of those that it has started.
+
+    Each counts for the first role whose word is in its command, or else as its parent does.
+    """
+    totals = {"client": 0.0, **dict.fromkeys(roles, 0.0)}
+
+    def add(process: psutil.Process, inherited: str) -> None:
+        try:
+            command, times = " ".join(process.cmdline()), process.cpu_times()
+            children = process.children()
+        except psutil.NoSuchProcess:
+            return
+        role = next((role for role, word in roles.items() if word in command), inherited)
+        totals[role] += times.user + times.system
+        for child in children:
+            add(child, role)
+
+    add(psutil.Process(), "client")
+    return totals
 
 
 def git_commit() -> str:

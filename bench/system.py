@@ -20,8 +20,8 @@ from llava_jobs.embedded import free_port
 from llava_jobs.up import Plan, Up
 
 NAME = "llava-jobs"
-ROLES = {"api": "gunicorn", "worker": "celery", "store": "valkey"}
-"""Roles of processes, by a word of their commands."""
+ROLES = {"pictures": "api.decoding", "api": "gunicorn", "worker": "celery", "store": "valkey"}
+"""Roles of processes, by a word of their commands; ``pictures`` are those that check pictures."""
 REST = "rest"
 """What a job's own timing leaves: HTTP, ledger, hint, and waiting for a place in the batch."""
 

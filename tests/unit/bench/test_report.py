@@ -13,7 +13,7 @@ STAGES = {"queue": 5.0, "preprocess": 2.0, "vision": 3.0, "generate": 80.0, "res
 def measured(name: str, seconds: float, answers: list[str]) -> Measured:
     """A way that took so long."""
     stages = [STAGES] * len(answers) if name == "llava-jobs" else []
-    cpu = {"api": 0.02, "worker": 0.3, "store": 0.01, "client": 0.05}
+    cpu = {"pictures": 0.006, "api": 0.02, "worker": 0.3, "store": 0.01, "client": 0.05}
     return Measured(name, seconds, [0.1, 0.3], answers, stages, cpu if stages else {})
 
 
