@@ -64,9 +64,6 @@ def celery_app(redis_url: str) -> Celery:
         broker_connection_timeout=3,
         broker_transport_options={
             "global_keyprefix": _KEY_PREFIX,
-            "visibility_timeout": 1800,
-            "unacked_restore_interval": 5,
-            "unacked_restore_throttle": 1,
             "socket_timeout": 10,
             "socket_connect_timeout": 3,
             "socket_keepalive": True,

@@ -5,32 +5,32 @@ from __future__ import annotations
 from typing import Any
 
 from kombu import Connection
-from kombu.transport import redis
+from kombu.transport import redis, virtual
 
 AGAIN_S = 1
 """Between two tries to reach a broker that is away."""
 
 
-class HintChannel(redis.Channel):
-    """A channel whose messages need neither be restored nor acknowledged once it is closed.
+class HintQoS(virtual.QoS):
+    """Counts the hints that a worker has in hand, so that it takes no more than it has slots.
 
-    A task that ends after its connection was lost would acknowledge on a closed channel, and a
-    closing one would restore what is not acknowledged over a connection that is gone. kombu 5.7.0
-    raises AttributeError at either, which ends the worker with the model that it has loaded. A hint
-    that stays unacknowledged comes once more, half an hour later, and finds nothing to claim.
+    kombu's own for Redis also writes each message down in the store until it is acknowledged, and
+    delivers it again after half an hour, which is two round trips a job and of no use here: a hint
+    that is lost is published again by the sweeper. With kombu 5.7.0 it also ends a worker that
+    acknowledges after its connection was lost.
     """
 
+    def reject(self, delivery_tag: str, requeue: bool = False) -> None:
+        """Have a hint in hand no longer; it is not put back either."""
+        del requeue
+        self.ack(delivery_tag)
+
+
+class HintChannel(redis.Channel):
+    """A channel of hints; one that is closed has nothing to restore."""
+
+    QoS = HintQoS
     do_restore = False
-
-    def basic_ack(self, delivery_tag: str, multiple: bool = False) -> None:
-        """Acknowledge, as long as the channel is open."""
-        if not self.closed:
-            super().basic_ack(delivery_tag, multiple=multiple)
-
-    def basic_reject(self, delivery_tag: str, requeue: bool = False) -> None:
-        """Reject, as long as the channel is open."""
-        if not self.closed:
-            super().basic_reject(delivery_tag, requeue=requeue)
 
 
 class SentinelHintChannel(HintChannel, redis.SentinelChannel):

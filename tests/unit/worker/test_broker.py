@@ -1,8 +1,15 @@
 """A worker's connection to its broker is kombu's, but for what ends a worker there."""
 
-import pytest
-from kombu import Connection
+from collections.abc import Iterator
+from typing import Any
 
+import pytest
+from kombu import Connection, Queue
+
+from jobs.hints import Hints, celery_app, queue_of
+from jobs.scripts import PREFIX
+from llava_jobs.embedded import EmbeddedStore
+from tests.ledgers import MODEL
 from worker.broker import HintConnection, HintTransport
 
 
@@ -21,9 +28,45 @@ def test_a_url_means_what_it_means_to_kombu_tls_included(url: str) -> None:
     assert ours.ssl == theirs.ssl
 
 
-def test_a_channel_that_is_closed_is_asked_for_nothing_more() -> None:
-    channel = HintTransport.Channel.__new__(HintTransport.Channel)
-    channel.closed = True
-    channel.basic_ack("a hint of before")
-    channel.basic_reject("a hint of before")
-    assert not channel.do_restore
+@pytest.fixture
+def channel(store: EmbeddedStore, client: Any) -> Iterator[Any]:
+    """A worker's channel that may take two hints, on a broker that has three."""
+    app = celery_app(store.url)
+    Hints(app, client).publish(MODEL, 3)
+    with HintConnection(store.url, transport_options=app.conf.broker_transport_options) as broker:
+        channel = broker.channel()
+        channel.basic_qos(prefetch_count=2)
+        yield channel
+    app.close()
+
+
+def taken(channel: Any) -> Any:
+    """A hint that a worker has taken."""
+    queue = Queue(queue_of(MODEL), channel=channel)
+    queue.declare()
+    message = queue.get()
+    assert message is not None
+    return message
+
+
+def waiting(client: Any) -> int:
+    """How many hints the broker has."""
+    return int(client.llen(f"{PREFIX}broker:{queue_of(MODEL)}"))
+
+
+def test_hints_in_hand_are_counted_and_nowhere_written_down(channel: Any, client: Any) -> None:
+    first, second = taken(channel), taken(channel)
+    assert not channel.qos.can_consume()
+    first.ack()
+    assert channel.qos.can_consume()
+    second.reject(requeue=True)
+    assert waiting(client) == 1
+    assert not [key for key in client.scan_iter(f"{PREFIX}broker:*") if b"unacked" in key]
+
+
+def test_a_channel_that_is_closed_is_asked_for_nothing_more(channel: Any, client: Any) -> None:
+    held, other = taken(channel), taken(channel)
+    channel.close()
+    held.ack()
+    other.reject()
+    assert waiting(client) == 1, "nothing is put back"
