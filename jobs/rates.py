@@ -58,7 +58,7 @@ class Rates:
         What is sent with no good key is counted as nobody's. Raises Unauthorized, StoreUnavailable.
         """
         key_id, digest = parted(key)
-        fields, share = self._run("admit", key_id, digest, self._per_minute)
+        fields, share = self._run("spend", "", self._per_minute, key_id, digest)
         found = keys.checked(key_id, digest, record(fields))
         # The two clocks may disagree about a key's last moment.
         return found, Share.read(share) if share else self.spend(found.tenant)

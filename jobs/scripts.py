@@ -22,7 +22,7 @@ _RELIEVING = frozenset(
     {
         *("claim", "finish", "release", "crash", "renew", "cancel", "sweep", "erase"),
         *("abandon", "discard", "spend", "deliver", "delivered", "count", "signals"),
-        *("admit", "intake", "drain", "revoke_key", "hint"),
+        *("intake", "drain", "revoke_key", "hint"),
         *("take_batch", "write_lines", "move_batch", "stop_batch", "erase_file"),
     }
 )

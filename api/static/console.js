@@ -10,6 +10,11 @@ function tell(text) {
   $("news").textContent = text;
 }
 
+/** Has those parts of the page that show a job, or name it, look at it again. */
+function changed() {
+  document.body.dispatchEvent(new CustomEvent("job-changed"));
+}
+
 // Answers, as they come
 
 const AGAIN_MS = 3000;
@@ -51,7 +56,7 @@ async function renew(box, part) {
   if (!response.ok || !box.isConnected) return false;
   const page = new DOMParser().parseFromString(await response.text(), "text/html");
   const fresh = page.querySelector(".answer");
-  document.body.dispatchEvent(new CustomEvent("job-changed"));
+  changed();
   if (part) {
     const [from, to] = [fresh.querySelector(part), box.querySelector(part)];
     if (from && to) to.replaceWith(from);
@@ -154,6 +159,8 @@ function asked(turn) {
   turn.scrollIntoView({ block: "nearest", behavior: calm ? "auto" : "smooth" });
   turn.focus({ preventScroll: true });
   tell(turn.querySelector(".answer").dataset.news);
+  // Of an answer that was there at once, no stream will tell.
+  if (!turn.querySelector("[data-live]")) changed();
 }
 
 // Copying

@@ -101,33 +101,6 @@ local function enqueue(job)
   write(job.id, { place = 'queue' })
 end
 
-local function milliseconds(microseconds)
-  return math.ceil(microseconds / 1000)
-end
-
--- Takes one request out of those that a tenant may send in a minute, where one is left. Not for the disk: what
--- was spent may be forgotten with the store, and a poll must not wait for a sync.
--- GCRA: `restored` is when all will be there again, and each request puts it off by its share of the
--- minute. In whole microseconds, so that no sum of them is rounded.
--- Returns {1 or 0, requests per minute, requests left, ms until there is one, ms until all are there}
-local function spend(tenant, usual)
-  local at = now * 1000
-  local per_minute = tonumber(redis.call('HGET', key('limits', tenant), 'requests_per_minute') or usual)
-  local share = math.floor(1000 * MINUTE / per_minute)
-  local rate = key('rate', tenant)
-  local restored = math.max(tonumber(redis.call('GET', rate) or at), at)
-  -- A limit that was lowered may leave more spent than there is.
-  local wait = restored + share - 1000 * MINUTE - at
-  if wait > 0 then
-    return { 0, per_minute, 0, milliseconds(wait), milliseconds(restored - at) }
-  end
-  restored = restored + share
-  redis.set_repl(redis.REPL_NONE)
-  redis.call('SET', rate, whole(restored), 'PX', milliseconds(restored - at))
-  redis.set_repl(redis.REPL_ALL)
-  return { 1, per_minute, math.floor(-wait / share), 0, milliseconds(restored - at) }
-end
-
 -- Gives the broker a message that calls a worker, and drops what is more than plenty of them. Not for the
 -- disk: what a store forgets with its memory the sweeper publishes anew. Nothing else depends on it.
 local function hint(queue, most, message)

@@ -63,6 +63,13 @@ def test_a_question_is_answered_on_the_page_and_asked_on(page: Page) -> None:
     expect(page.locator(".talk")).to_contain_text(re.compile(f"{RED}.*{CODE}", re.DOTALL))
 
 
+def test_an_answer_that_is_there_at_once_is_among_the_recent_ones_too(page: Page) -> None:
+    for count in (1, 2):
+        turn = ask(page, "What colour is the light, asked twice?")
+        expect(turn.locator(".words")).to_have_text(RED)
+        expect(page.locator(".recent li", has_text="asked twice")).to_have_count(count)
+
+
 def test_up_says_where_to_ask(answering: Installation) -> None:
     answering.line(rf"^console: {re.escape(answering.url)}/ in a browser")
 

@@ -66,14 +66,21 @@ def png() -> Callable[[str], bytes]:
 def conversation(example: Example) -> list[Any]:
     """A bundled question and its picture, as OpenAI's documentation writes them."""
     return [
-        {"role": "user", "content": [shown(PICTURES / example.picture), said(example.question)]}
+        {
+            "role": "user",
+            "content": [
+                shown(PICTURES / example.picture, example.detail),
+                said(example.question),
+            ],
+        }
     ]
 
 
-def shown(picture: Path) -> dict[str, Any]:
+def shown(picture: Path, detail: str = "auto") -> dict[str, Any]:
     """A content part that shows a picture."""
     data = base64.b64encode(picture.read_bytes()).decode()
-    return {"type": "image_url", "image_url": {"url": f"data:image/jpeg;base64,{data}"}}
+    url = f"data:image/jpeg;base64,{data}"
+    return {"type": "image_url", "image_url": {"url": url, "detail": detail}}
 
 
 def said(text: str) -> dict[str, str]:
