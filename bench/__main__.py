@@ -38,7 +38,8 @@ def main() -> None:
 @click.option("--count", default=32, show_default=True, help="Questions of a workload.")
 @click.option("--in-flight", default=32, show_default=True, help="Jobs under way at a time.")
 @click.option("--seed", default=7, show_default=True, help="Seed of pictures and questions.")
-def throughput(quick: bool, count: int, in_flight: int, seed: int) -> None:
+@click.option("--turns", default=3, show_default=True, help="Turns of a way that has many at once.")
+def throughput(quick: bool, count: int, in_flight: int, seed: int, turns: int) -> None:
     """Measure jobs per second and latency against the plain script and others.
 
     Example: python -m bench throughput --count 128
@@ -47,11 +48,12 @@ def throughput(quick: bool, count: int, in_flight: int, seed: int) -> None:
     from bench.throughput import Plan, measure_all
     from bench.workload import WORKLOADS
 
-    plan = Plan(count, in_flight, seed)
+    plan = Plan(count, in_flight, seed, turns)
     if quick:
         plan = Plan(4, 4, seed, shorter=8, workloads=(WORKLOADS[0], WORKLOADS[-1]), whole=False)
     ceilings, compared, around = measure_all(plan)
-    command = f"python -m bench throughput --count {count} --in-flight {in_flight} --seed {seed}"
+    command = f"python -m bench throughput --count {count} --in-flight {in_flight}"
+    command += f" --seed {seed} --turns {turns}"
     _keep(results(command, ceilings, compared, around), not quick)
     unequal = [group.workload for group in compared if not group.equal]
     if unequal:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import quantiles
 
 from bench.workload import Question
@@ -14,7 +14,8 @@ class Measured:
     """One way of answering all questions: seconds in all, seconds each, and the answers.
 
     `stages` are, where the way tells them, milliseconds of each job by stage; `cpu` is processor
-    seconds in all by role of process.
+    seconds in all by role of process; `rates` are the jobs a second of all turns, in ascending
+    order, where there were several and this is the median one.
     """
 
     name: str
@@ -23,6 +24,7 @@ class Measured:
     answers: list[str]
     stages: Sequence[Mapping[str, float]] = ()
     cpu: Mapping[str, float] = field(default_factory=dict)
+    rates: Sequence[float] = ()
 
     @property
     def jobs_per_second(self) -> float:
@@ -38,6 +40,13 @@ class Measured:
     def cpu_ms(self, role: str) -> float:
         """Processor milliseconds that a job cost the processes of a role."""
         return 1000 * self.cpu.get(role, 0.0) / len(self.answers)
+
+
+def median_of(turns: Sequence[Measured]) -> Measured:
+    """Return the turn with the median rate, which knows all rates; of an even number the slower."""
+    ranked = sorted(turns, key=lambda turn: turn.jobs_per_second)
+    rates = [turn.jobs_per_second for turn in ranked]
+    return replace(ranked[(len(ranked) - 1) // 2], rates=rates)
 
 
 Done = Callable[[], object]

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import median
 from typing import Any
 
 from matplotlib.figure import Figure
 
 from bench.ceilings import Ceilings
-from bench.measured import Measured
+from bench.measured import Measured, median_of
 from bench.results import Results, Table
 from bench.system import NAME as SYSTEM
 from bench.system import REST
@@ -42,6 +42,13 @@ class Compared:
         """Whether every way gave the answers of the first."""
         return all(self.same(found) == len(found.answers) for found in self.measured)
 
+    def condensed(self) -> Compared:
+        """Return this with one entry for each way, its median turn."""
+        turns: dict[str, list[Measured]] = {}
+        for found in self.measured:
+            turns.setdefault(found.name, []).append(found)
+        return replace(self, measured=[median_of(found) for found in turns.values()])
+
     def ratio(self, found: Measured) -> float:
         """Jobs a second as a multiple of the first way's."""
         return found.jobs_per_second / self.measured[0].jobs_per_second
@@ -57,6 +64,7 @@ class Compared:
                     "name": found.name,
                     "jobs": len(found.answers),
                     "jobs_per_s": found.jobs_per_second,
+                    "jobs_per_s_of_turns": list(found.rates),
                     "ratio": self.ratio(found),
                     "share_of_limit": self.limit and found.jobs_per_second / self.limit,
                     "p50_ms": found.latency_ms(50),
@@ -150,7 +158,7 @@ _AROUND_HEAD = (
 def throughput_rows(compared: Iterable[Compared]) -> list[tuple[str, ...]]:
     """Return the rows of the first table, head first."""
     rows: list[tuple[str, ...]] = [
-        ("workload", "way", "jobs/s", "ratio", "of limit", "p50 ms", "p95 ms", "same answers")
+        ("workload", "way", "jobs/s", "turns", "ratio", "of limit", "p50 ms", "p95 ms", "same")
     ]
     for group in compared:
         for number, found in enumerate(group.measured):
@@ -160,6 +168,7 @@ def throughput_rows(compared: Iterable[Compared]) -> list[tuple[str, ...]]:
                     "" if number else group.workload,
                     found.name,
                     f"{found.jobs_per_second:.2f}",
+                    _spread(found),
                     f"{group.ratio(found):.2f}",
                     share,
                     f"{found.latency_ms(50):,.0f}",
@@ -168,6 +177,10 @@ def throughput_rows(compared: Iterable[Compared]) -> list[tuple[str, ...]]:
                 )
             )
     return rows
+
+
+def _spread(found: Measured) -> str:
+    return f"{found.rates[0]:.2f} to {found.rates[-1]:.2f}" if len(found.rates) > 1 else ""
 
 
 def stage_rows(compared: Iterable[Compared]) -> list[tuple[str, ...]]:
@@ -246,6 +259,8 @@ def _dress(axes: Any, places: int, colours: Mapping[str, str]) -> None:
 
 def _note(ceilings: Ceilings) -> str:
     return (
+        "Where a way had several turns, each after the others had theirs, the row is its median "
+        "turn, and beside it are the slowest and the fastest. "
         f"The limit is what {ceilings}, measured just before, allow for the arithmetic and the "
         "traffic that the jobs cannot do without."
     )

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from unittest.mock import patch
 
 from tqdm import tqdm
 from transformers.utils import logging
@@ -40,13 +42,14 @@ DEMO_TIMES = 4
 
 @dataclass(frozen=True)
 class Plan:
-    """How much is asked: questions of a whole workload, how many in flight, the seed, and by what
-    the answers' lengths are divided; `whole` adds the
-    demo model and the processor time around the engine."""
+    """How much is asked: questions of a whole workload, how many in flight, the seed, how many
+    turns each way has that answers many at once, and by what the answers' lengths are divided;
+    `whole` adds the demo model and the processor time around the engine."""
 
     count: int
     in_flight: int
     seed: int
+    turns: int = 1
     shorter: int = 1
     workloads: Sequence[Workload] = WORKLOADS
     whole: bool = True
@@ -97,20 +100,21 @@ def measure_all(plan: Plan) -> tuple[Ceilings, list[Compared], list[Around]]:
     drawing = tqdm(plan.workloads, "drawing pictures", leave=False)
     asked = [_ask(workload, plan, limit) for workload in drawing]
     single = _ask(ONE_AT_A_TIME, plan, limit, in_flight=1)
-    for way in WAYS:
-        with _warm(way, model, plan) as run:
-            for one in asked:
-                _measure(way, run, one, plan)
-            if way.name in (plain.NAME, system.NAME):
-                found = _with_bar(way.name, run, single.questions, 1)
-                single.compared.measured.append(found)
-    compared = [*(one.compared for one in asked), single.compared]
+    for turn in range(plan.turns):
+        for way in WAYS:
+            if turn and not way.at_once:
+                continue
+            with _warm(way, model, plan) as run:
+                for one in asked:
+                    _measure(way, run, one, plan)
+                if way.name in (plain.NAME, system.NAME):
+                    found = _with_bar(way.name, run, single.questions, 1)
+                    single.compared.measured.append(found)
+    compared = [one.compared.condensed() for one in (*asked, single)]
     if not plan.whole:
         return ceilings, compared, []
-    alone = engine_alone(model, asked[0].questions, plan.in_flight)
-    around = Around("56 M parameters", compared[0].measured[-1], alone)
-    demo, beside = _demo(plan)
-    return ceilings, [*compared, demo], [around, beside]
+    demo, questions = _demo(plan)
+    return ceilings, [*compared, demo], [_around(questions, plan)]
 
 
 def model_folder(shape: Shape) -> Path:
@@ -158,7 +162,7 @@ def _with_bar(name: str, run: Run, questions: Sequence[Question], in_flight: int
         return run(questions, in_flight, bar.update)
 
 
-def _demo(plan: Plan) -> tuple[Compared, Around]:
+def _demo(plan: Plan) -> tuple[Compared, list[Question]]:
     """Measure the demo model, too small for batching to win much: what is around it shows."""
     workload = replace(WORKLOADS[0], name="demo model")
     questions = [
@@ -170,5 +174,14 @@ def _demo(plan: Plan) -> tuple[Compared, Around]:
         with _warm(way, WEIGHTS, plan) as run:
             name = f"{way.name}, demo model"
             compared.measured.append(_with_bar(name, run, questions, plan.in_flight))
-    alone = engine_alone(WEIGHTS, questions, plan.in_flight)
-    return compared, Around("demo model", compared.measured[-1], alone)
+    return compared, questions
+
+
+def _around(questions: Sequence[Question], plan: Plan) -> Around:
+    """Measure what is around the engine, which has one thread: more would spin for each other."""
+    (way,) = (way for way in WAYS if way.name == system.NAME)
+    with patch.dict(os.environ, OMP_NUM_THREADS="1"):
+        with _warm(way, WEIGHTS, plan) as run:
+            whole = _with_bar("around the engine", run, questions, plan.in_flight)
+        alone = engine_alone(WEIGHTS, questions, plan.in_flight)
+    return Around("demo model", whole, alone)

@@ -1,9 +1,14 @@
 """Forms as different clients write them, and what is no form."""
 
+import tempfile
+
 import pytest
+from PIL import Image
+from werkzeug import formparser
 
 from tests.unit.api.conftest import PNG, QUESTION, Caller, assert_problem
 from tests.unit.api.forms import BOUNDARY, MIME, File, written
+from tests.unit.api.pictures import encoded
 
 PARTS: dict[str, str | File] = {"question": QUESTION, "image": ("panel.png", PNG)}
 
@@ -69,6 +74,19 @@ def test_what_is_no_form_is_said_to_be_none(api: Caller, sent: bytes) -> None:
 def test_a_form_without_a_boundary_is_none(api: Caller) -> None:
     response = api("POST", "/v1/jobs", data=written(PARTS), content_type="multipart/form-data")
     assert_problem(response, 400, "malformed_request")
+
+
+def test_no_file_of_a_form_comes_near_a_disk(api: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
+    def written_down(*_: object, **__: object) -> None:
+        pytest.fail("a picture was written to a temporary file")
+
+    for name in ("SpooledTemporaryFile", "TemporaryFile", "NamedTemporaryFile"):
+        monkeypatch.setattr(tempfile, name, written_down)
+    monkeypatch.setattr(formparser, "SpooledTemporaryFile", written_down)
+    noise = Image.effect_noise((1_200, 800), 90).convert("RGB")
+    large = encoded(noise, "PNG")
+    assert len(large) > 500_000
+    assert asked(api, written({**PARTS, "image": ("large.png", large)})) == QUESTION
 
 
 def test_too_many_parts_are_too_large(api: Caller) -> None:

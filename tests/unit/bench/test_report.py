@@ -28,15 +28,25 @@ def test_ratio_share_and_equality_are_told() -> None:
     assert right.equal
     assert not wrong.equal
     assert throughput_rows([right])[2] == (
-        *("", "llava-jobs", "4.00", "4.00", "50%", "200", "290", "2 of 2"),
+        *("", "llava-jobs", "4.00", "", "4.00", "50%", "200", "290", "2 of 2"),
     )
-    assert throughput_rows([wrong])[2][4:] == ("", "200", "290", "1 of 2")
+    assert throughput_rows([wrong])[2][5:] == ("", "200", "290", "1 of 2")
 
 
 def test_a_way_that_answered_some_is_held_to_those() -> None:
     group = compared(8, ["a"])
     assert group.equal
     assert throughput_rows([group])[2][-1] == "1 of 1"
+
+
+def test_of_several_turns_the_median_one_is_told_and_how_they_spread() -> None:
+    group = compared(8, ["a", "b"])
+    group.measured += [measured("llava-jobs", seconds, ["a", "b"]) for seconds in (0.4, 1)]
+    told = throughput_rows([group.condensed()])
+    assert [row[1:5] for row in told[1:]] == [
+        ("plain script", "1.00", "", "1.00"),
+        ("llava-jobs", "4.00", "2.00 to 5.00", "4.00"),
+    ]
 
 
 def test_json_markdown_and_plot_are_written(tmp_path: Path) -> None:
