@@ -83,7 +83,7 @@ def test_no_file_of_a_form_comes_near_a_disk(api: Caller, monkeypatch: pytest.Mo
     for name in ("SpooledTemporaryFile", "TemporaryFile", "NamedTemporaryFile"):
         monkeypatch.setattr(tempfile, name, written_down)
     monkeypatch.setattr(formparser, "SpooledTemporaryFile", written_down)
-    noise = Image.effect_noise((1_200, 800), 90).convert("RGB")
+    noise = Image.effect_noise((700, 500), 90).convert("RGB")
     large = encoded(noise, "PNG")
     assert len(large) > 500_000
     assert asked(api, written({**PARTS, "image": ("large.png", large)})) == QUESTION

@@ -41,7 +41,7 @@ def test_a_way_that_answered_some_is_held_to_those() -> None:
 
 def test_of_several_turns_the_median_one_is_told_and_how_they_spread() -> None:
     group = compared(8, ["a", "b"])
-    group.measured += [measured("llava-jobs", seconds, ["a", "b"]) for seconds in (0.4, 1)]
+    group.measured.extend(measured("llava-jobs", seconds, ["a", "b"]) for seconds in (0.4, 1))
     told = throughput_rows([group.condensed()])
     assert [row[1:5] for row in told[1:]] == [
         ("plain script", "1.00", "", "1.00"),
