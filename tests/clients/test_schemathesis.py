@@ -162,4 +162,6 @@ def test_schemathesis_finds_nothing(judged: Installation, tmp_path: Path, seed: 
     assert len(unreached - OUT_OF_REACH) <= 4, f"none of these was accepted: {unreached}"
     assert verdict.times("POST /v1/jobs", 200, 202) >= 1
     assert verdict.times("POST /v1/jobs", 400, 415, 422) >= 10
+    # How far links are followed is chance, too: answers differ from run to run, which Hypothesis
+    # takes for a flaky strategy (FlakyStrategyDefinition), and schemathesis for the phase's end.
     assert verdict.linked >= 1
