@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
@@ -39,15 +39,16 @@ class Compared:
 
     @property
     def equal(self) -> bool:
-        """Whether every way gave the answers of the first."""
+        """Whether every way gave the answers of the first, in every turn."""
         return all(self.same(found) == len(found.answers) for found in self.measured)
 
-    def condensed(self) -> Compared:
-        """Return this with one entry for each way, its median turn."""
+    @property
+    def ways(self) -> list[Measured]:
+        """The median turn of each way, in the order of the ways."""
         turns: dict[str, list[Measured]] = {}
         for found in self.measured:
             turns.setdefault(found.name, []).append(found)
-        return replace(self, measured=[median_of(found) for found in turns.values()])
+        return [median_of(found) for found in turns.values()]
 
     def ratio(self, found: Measured) -> float:
         """Jobs a second as a multiple of the first way's."""
@@ -73,7 +74,7 @@ class Compared:
                     "stages_ms": medians(found),
                     "cpu_ms": {role: found.cpu_ms(role) for role in found.cpu},
                 }
-                for found in self.measured
+                for found in self.ways
             ],
         }
 
@@ -161,7 +162,7 @@ def throughput_rows(compared: Iterable[Compared]) -> list[tuple[str, ...]]:
         ("workload", "way", "jobs/s", "turns", "ratio", "of limit", "p50 ms", "p95 ms", "same")
     ]
     for group in compared:
-        for number, found in enumerate(group.measured):
+        for number, found in enumerate(group.ways):
             share = f"{found.jobs_per_second / group.limit:.0%}" if group.limit else ""
             rows.append(
                 (
@@ -187,7 +188,7 @@ def stage_rows(compared: Iterable[Compared]) -> list[tuple[str, ...]]:
     """Return the rows of the second table, head first."""
     rows: list[tuple[str, ...]] = [("workload", *(f"{stage} ms" for stage in STAGES), "p50 ms")]
     for group in compared:
-        for found in group.measured:
+        for found in group.ways:
             parts = medians(found)
             if parts:
                 cells = [f"{parts.get(stage, 0.0):,.1f}" for stage in STAGES]
@@ -203,16 +204,16 @@ def medians(found: Measured) -> dict[str, float]:
 
 def chart(compared: Sequence[Compared]) -> Figure:
     """Draw jobs a second as multiples of the first way's, a group of bars for each workload."""
-    ways = [found.name for found in max(compared, key=lambda group: len(group.measured)).measured]
+    ways = [found.name for found in max((group.ways for group in compared), key=len)]
     colours = dict(zip(ways, COLOURS, strict=False))
-    bars = sum(len(group.measured) + 1 for group in compared)
+    bars = sum(len(group.ways) + 1 for group in compared)
     figure = Figure(figsize=(8.5, 1.4 + 0.22 * bars), layout="constrained")
     axes = figure.add_subplot()
     place, ticks = 0, []
     for group in compared:
-        for number, found in enumerate(group.measured):
+        for number, found in enumerate(group.ways):
             _bar(axes, group, found, place + number, colours[found.name])
-        last = place + len(group.measured) - 1
+        last = place + len(group.ways) - 1
         if group.limit:
             most = group.limit / group.measured[0].jobs_per_second
             axes.vlines(most, place - 0.5, last + 0.5, color=_LIMIT, linewidth=1.5, zorder=1)

@@ -110,7 +110,7 @@ def measure_all(plan: Plan) -> tuple[Ceilings, list[Compared], list[Around]]:
                 if way.name in (plain.NAME, system.NAME):
                     found = _with_bar(way.name, run, single.questions, 1)
                     single.compared.measured.append(found)
-    compared = [one.compared.condensed() for one in (*asked, single)]
+    compared = [one.compared for one in (*asked, single)]
     if not plan.whole:
         return ceilings, compared, []
     demo, questions = _demo(plan)

@@ -42,11 +42,14 @@ def test_a_way_that_answered_some_is_held_to_those() -> None:
 def test_of_several_turns_the_median_one_is_told_and_how_they_spread() -> None:
     group = compared(8, ["a", "b"])
     group.measured.extend(measured("llava-jobs", seconds, ["a", "b"]) for seconds in (0.4, 1))
-    told = throughput_rows([group.condensed()])
+    told = throughput_rows([group])
     assert [row[1:5] for row in told[1:]] == [
         ("plain script", "1.00", "", "1.00"),
         ("llava-jobs", "4.00", "2.00 to 5.00", "4.00"),
     ]
+    assert group.equal
+    group.measured.append(measured("llava-jobs", 3, ["a", "c"]))
+    assert not group.equal, "no turn is let off"
 
 
 def test_json_markdown_and_plot_are_written(tmp_path: Path) -> None:
