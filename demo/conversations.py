@@ -66,12 +66,12 @@ def example(scene: Scene, processor: Any, boxes: Sequence[Box] = ()) -> Example:
     cut = processor.image_processor(views, do_rescale=False, do_normalize=False)
     shapes = [(view.height, view.width) for view in views]
     tokens = processor._get_num_multimodal_tokens(shapes).num_image_tokens
+    pictures = tuple(Shown(_tiles(*shape), *shape) for shape in shapes)
     tiles = [
-        np.asarray(one, np.uint8)[: _tiles(*shape)]
-        for one, shape in zip(cut["pixel_values"], shapes, strict=True)
+        np.asarray(one, np.uint8)[: shown.tiles]
+        for one, shown in zip(cut["pixel_values"], pictures, strict=True)
     ]
     labels = np.concatenate([patch_labels(scene, box) for box in (whole, *boxes)])
-    pictures = tuple(Shown(_tiles(*shape), *shape) for shape in shapes)
     return Example(scene, np.concatenate(tiles), labels, sum(tokens), pictures)
 
 

@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 import pytest
 
 from jobs.errors import ConfigurationError
+from jobs.keys import Keys
 from jobs.ledger import Ledger, Limits
 from jobs.store import connect
 from llava_jobs.embedded import EmbeddedStore
@@ -88,6 +89,12 @@ def redis_server() -> Path:
 def clock() -> Clock:
     """A clock that stands still until a test moves it."""
     return Clock()
+
+
+@pytest.fixture
+def keys(client: Any, clock: Clock) -> Keys:
+    """The keys of an empty store, by the test's clock."""
+    return Keys(client, lambda: clock.now / 1000)
 
 
 @pytest.fixture

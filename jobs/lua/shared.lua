@@ -26,16 +26,18 @@ local EVERYBODY = '*'
 local WEIGHTS = { high = 8, normal = 3, low = 1 }
 local CLASSES = { 'high', 'normal', 'low' }
 
+-- The fields of a hash by their names, from a reply of names and values in turn.
+local function fields_of(flat)
+  local fields = {}
+  for i = 1, #flat, 2 do
+    fields[flat[i]] = flat[i + 1]
+  end
+  return fields
+end
+
 local function read(id)
   local flat = redis.call('HGETALL', key('job', id))
-  if #flat == 0 then
-    return nil
-  end
-  local job = {}
-  for i = 1, #flat, 2 do
-    job[flat[i]] = flat[i + 1]
-  end
-  return job
+  return #flat > 0 and fields_of(flat) or nil
 end
 
 local function write(id, fields)
@@ -101,13 +103,21 @@ local function enqueue(job)
   write(job.id, { place = 'queue' })
 end
 
--- Gives the broker a message that calls a worker, and drops what is more than plenty of them. Not for the
--- disk: what a store forgets with its memory the sweeper publishes anew. Nothing else depends on it.
-local function hint(queue, most, message)
+-- Gives the broker the hints from the first to the last argument, and drops what is more than plenty of them.
+-- Not for the disk: what a store forgets with its memory the sweeper publishes anew, and a sync for each would
+-- take the store's time. Returns what the broker refused, as an error; nothing else depends on it.
+local function hint(queue, most, first, last)
+  local name, refused = key('broker', queue), nil
   redis.set_repl(redis.REPL_NONE)
-  redis.pcall('LPUSH', key('broker', queue), message)
-  redis.pcall('LTRIM', key('broker', queue), 0, most - 1)
+  for i = first, last do
+    local reply = redis.pcall('LPUSH', name, ARGV[i])
+    refused = type(reply) == 'table' and reply.err and reply or refused
+  end
+  if not refused then
+    redis.call('LTRIM', name, 0, most - 1)
+  end
   redis.set_repl(redis.REPL_ALL)
+  return refused
 end
 
 local function suspect(job)

@@ -5,9 +5,9 @@
 local lease, most_tenants = tonumber(ARGV[2]), tonumber(ARGV[3])
 
 local function hash(...)
-  local flat, found = redis.call('HGETALL', key(...)), {}
-  for i = 1, #flat, 2 do
-    found[flat[i]] = tonumber(flat[i + 1])
+  local found = fields_of(redis.call('HGETALL', key(...)))
+  for name, value in pairs(found) do
+    found[name] = tonumber(value)
   end
   return found
 end

@@ -35,10 +35,7 @@ if ARGV[2] ~= '' then
 end
 
 local flat = redis.call('HGETALL', key('key', ARGV[4]))
-local record = {}
-for i = 1, #flat, 2 do
-  record[flat[i]] = flat[i + 1]
-end
+local record = fields_of(flat)
 local seconds, digest = now / 1000, ARGV[5]
 local is_previous = record.previous_digest == digest and seconds < tonumber(record.previous_until)
 local has_expired = (record.expires or '') ~= '' and seconds >= tonumber(record.expires)

@@ -139,7 +139,7 @@ else
     redis.call('SET', same, id)
   end
   if ARGV[26] ~= '' then
-    hint(ARGV[24], ARGV[25], ARGV[26])
+    hint(ARGV[24], ARGV[25], 26, 26)
   end
   return {
     'accepted', redis.call('HGETALL', key('job', id)), redis.call('ZRANK', key('queue', model, job.class, tenant), id),

@@ -55,7 +55,7 @@ def fill_memory(cluster: Cluster, rng: random.Random) -> Iterator[None]:
 
 @contextmanager
 def flush_broker(cluster: Cluster, rng: random.Random) -> Iterator[None]:
-    """All of Celery's keys are gone: hints, what is unacknowledged, and bindings."""
+    """All of Celery's keys are gone: hints and bindings."""
     for key in cluster.client.scan_iter(f"{PREFIX}broker:*", count=1000):
         cluster.client.delete(key)
     yield

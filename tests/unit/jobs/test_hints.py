@@ -63,6 +63,7 @@ def test_a_broker_that_takes_no_hint_is_no_failure_of_the_job(hints: Hints, clie
     ledger = Ledger(client, hints=hints)
     submitted(ledger)
     assert claimed(ledger)
+    assert hints.publish(MODEL) is False, "whoever publishes one by itself is told"
 
 
 def test_with_its_job_come_never_more_hints_than_plenty(hints: Hints, client: Any) -> None:

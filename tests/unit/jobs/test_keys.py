@@ -13,12 +13,6 @@ from tests.ledgers import Clock
 DAY = 86_400
 
 
-@pytest.fixture
-def keys(client: Any, clock: Clock) -> Keys:
-    """The keys of an empty store, by the test's clock."""
-    return Keys(client, lambda: clock.now / 1000)
-
-
 def id_of(key: str) -> str:
     """A key's middle part."""
     return key.split("_")[1]

@@ -15,12 +15,6 @@ NewRates = Callable[[int], Rates]
 
 
 @pytest.fixture
-def keys(client: Any, clock: Clock) -> Keys:
-    """The keys of an empty store, by the test's clock."""
-    return Keys(client, lambda: clock.now / 1000)
-
-
-@pytest.fixture
 def rates(new_rates: NewRates) -> Rates:
     """Sixty requests a minute for everybody."""
     return new_rates(60)
