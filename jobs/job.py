@@ -15,7 +15,7 @@ from jobs.request import Conversation, Parameters
 from jobs.webhook import Told, Webhook
 
 RECORD_VERSION = 2
-"""Raised when the form of a record changes; tests/previous holds the version before."""
+"""Raised when the form of a record changes; tests/previous runs the one before beside it."""
 
 
 class Status(StrEnum):

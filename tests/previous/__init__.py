@@ -1,4 +1,4 @@
-"""The ledger of the previous version, whole, as processes that are not restarted yet still run it.
+"""The release before this one, which runs beside today's while processes are replaced.
 
-Not to be changed; replaced by the present one when a release raises ``RECORD_VERSION``.
+`commit` names it: whoever releases writes the commit of the release there.
 """

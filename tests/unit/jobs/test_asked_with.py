@@ -6,12 +6,11 @@ from typing import Any
 import pytest
 
 from jobs.job import Outcome, Reason, Status
-from jobs.ledger import Ledger, Limits
+from jobs.ledger import Ledger
 from jobs.listing import Listing
 from jobs.retrying import Retrying
 from jobs.scripts import PREFIX
 from tests.ledgers import ANSWER, FAILURE, Clock, claimed, draft, submitted
-from tests.previous import ledger as before
 
 KEPT = 20
 KEY = "abcdef012345"
@@ -99,14 +98,9 @@ def test_a_record_without_a_key_is_nobodys_and_goes_as_it_came(
     assert not client.keys(f"{PREFIX}jobs:*")
 
 
-def test_what_a_program_of_before_forgets_is_not_shown(
-    client: Any, clock: Clock, latest: Callable[..., list[str]]
+def test_a_job_whose_record_is_gone_is_not_shown(
+    client: Any, ledger: Ledger, latest: Callable[..., list[str]]
 ) -> None:
-    ledger = Ledger(client, clock=clock)
-    gone = submitted(ledger, key=KEY)
-    ledger.finish(claimed(ledger), ANSWER)
-    clock.forward(Limits().retention)
-    before.Ledger(client, clock=clock).sweep()
-    kept = submitted(ledger, key=KEY)
-    assert ledger.get("acme", gone) is None
+    gone, kept = (submitted(ledger, key=KEY) for _ in range(2))
+    client.delete(f"{PREFIX}job:{gone}")
     assert latest() == [kept]

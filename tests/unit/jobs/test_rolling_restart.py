@@ -1,19 +1,18 @@
-"""This version and the one before it share a ledger while processes are replaced."""
+"""This release and the one before it share a ledger while processes are replaced."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from random import Random
 from typing import Any
 
 import pytest
 
 from jobs.deliveries import Deliveries
-from jobs.job import RECORD_VERSION, Draft, Outcome, Status
+from jobs.job import RECORD_VERSION, Claim, Draft, Outcome, Status
 from jobs.ledger import Ledger, Limits
 from jobs.request import Parameters
-from jobs.signals import Signals
+from llava_jobs.embedded import EmbeddedStore
 from tests.ledgers import (
-    ANSWER,
     FAILURE,
     MODEL,
     Clock,
@@ -24,138 +23,135 @@ from tests.ledgers import (
     records,
     webhook,
 )
-from tests.previous import job as before_job
-from tests.previous import ledger as before
-from tests.previous.request import Conversation as BeforeConversation
-from tests.previous.request import Parameters as BeforeParameters
+from tests.previous.ledger import PreviousLedger
 
 STEPS = 400
 TENANTS = ("acme", "other")
+WORKERS = ("w1", "w2")
 LEASE = Limits().lease
-LOOK_AGAIN = 30_000
+TEXT = {"text": "E42"}
+ANSWER = Outcome(Status.SUCCEEDED, answer=TEXT)
+
+
+@pytest.fixture
+def before(store: EmbeddedStore, client: Any, clock: Clock) -> Iterator[PreviousLedger]:
+    """A ledger of the release before, on the same store and by the same clock."""
+    with PreviousLedger(store.url, clock) as running:
+        yield running
 
 
 class Mixed:
-    """An installation of which each process is of one version or the other."""
+    """An installation of which each process is of one release or the other."""
 
-    def __init__(self, client: Any, rng: Random) -> None:
-        self.clock = Clock()
-        self.now = Ledger(client, clock=self.clock)
-        self.before = before.Ledger(client, clock=self.clock)
+    def __init__(self, now: Ledger, before: PreviousLedger, clock: Clock, rng: Random) -> None:
+        self.now, self.before = now, before
+        self._clock = clock
         self._rng = rng
-        self.held: list[Any] = []
+        self._asked_alike = {tenant: draft(tenant).conversation for tenant in TENANTS}
+        self.held: list[Claim] = []
         self.accepted: list[tuple[str, str]] = []
         self.to_tell: set[str] = set()
 
-    @property
-    def either(self) -> Any:
-        """A ledger of one version or the other."""
-        return self._rng.choice([self.now, self.before])
+    def by_today(self) -> bool:
+        """Whether today's release does the next thing."""
+        return self._rng.random() < 0.5
 
     def submit(self) -> None:
-        """Accept a job, now and then one that asks what another does."""
+        """Accept a job, now and then one that asks what another does or that is told of."""
         tenant = self._rng.choice(TENANTS)
-        asked = draft(tenant, priority=self._rng.choice(["high", "normal", "low"]))
+        fields: dict[str, Any] = {"priority": self._rng.choice(["high", "normal", "low"])}
         if self._rng.random() < 0.3:
-            asked = Draft(**{**vars(asked), "conversation": draft_alike(tenant).conversation})
-        ledger = self.either
-        if ledger is self.now and self._rng.random() < 0.5:
-            asked = Draft(**{**vars(asked), "webhook": webhook()})
+            fields["conversation"] = self._asked_alike[tenant]
+        if self._rng.random() < 0.3:
+            fields["webhook"] = webhook()
+        asked = draft(tenant, **fields)
+        ledger: Any = self.now if self.by_today() else self.before
+        ledger.submit(asked)
+        self.accepted.append((tenant, asked.id))
+        if asked.webhook:
             self.to_tell.add(asked.id)
-        job, _ = ledger.submit(as_before(asked) if ledger is self.before else asked)
-        self.accepted.append((tenant, job.id))
 
-    def claim(self) -> None:
-        """Give a job to a worker of either version."""
-        claim = self.either.claim(MODEL, self._rng.choice(["w1", "w2"]))
+    def claim(self, worker: str | None = None) -> Claim | None:
+        """Give a job to a worker of either release; either may end it."""
+        worker = worker or self._rng.choice(WORKERS)
+        if self.by_today():
+            claim = self.now.claim(MODEL, worker)
+            if claim:
+                self.before.hold(claim)
+        elif found := self.before.claim(MODEL, worker):
+            tenant, job_id, fence = found
+            job = self.now.get(tenant, job_id)
+            assert job is not None
+            claim = Claim(job, fence)
+        else:
+            claim = None
         if claim:
             self.held.append(claim)
+        return claim
 
     def finish(self) -> None:
-        """End a job by a worker of either version, whichever claimed it."""
+        """End a job by a worker of either release, whichever claimed it."""
         if claim := self._any_held():
-            self.either.finish(claim, Outcome(Status.SUCCEEDED, answer={"text": "E42"}))
+            if self.by_today():
+                self.now.finish(claim, ANSWER)
+            else:
+                self.before.finish(claim.fence, TEXT)
 
     def go_back(self) -> None:
         """Put a job back, or try it again."""
-        if claim := self._any_held():
-            if self._rng.random() < 0.5:
-                self.either.hand_back(claim)
-            else:
-                self.either.retry(claim, 0, FAILURE)
+        if not (claim := self._any_held()):
+            return
+        hands_back = self._rng.random() < 0.5
+        if self.by_today():
+            self.now.hand_back(claim) if hands_back else self.now.retry(claim, 0, FAILURE)
+        elif hands_back:
+            self.before.hand_back(claim.fence)
+        else:
+            self.before.retry(claim.fence, FAILURE)
 
     def cancel(self) -> None:
         """Stop a job."""
         if self.accepted:
-            self.either.cancel(*self._rng.choice(self.accepted))
+            ledger: Any = self.now if self.by_today() else self.before
+            ledger.cancel(*self._rng.choice(self.accepted))
 
     def crash(self) -> None:
         """Let all leases run out."""
         self.held.clear()
-        self.clock.forward(LEASE)
-        self.either.sweep()
+        self._clock.forward(LEASE)
+        ledger: Any = self.now if self.by_today() else self.before
+        ledger.sweep()
 
     def renew(self) -> None:
         """Renew what the workers hold."""
-        for worker in ("w1", "w2"):
-            mine = [c for c in self.held if c.job.attempts[-1].worker == worker]
-            self.either.renew(worker, MODEL, {}, {c.job.id: c.fence for c in mine})
+        for worker in WORKERS:
+            mine = {c.job.id: c.fence for c in self.held if c.job.attempts[-1].worker == worker}
+            ledger: Any = self.now if self.by_today() else self.before
+            ledger.renew(worker, MODEL, {}, mine)
 
-    def _any_held(self) -> Any:
-        if not self.held:
-            return None
-        return self.held.pop(self._rng.randrange(len(self.held)))
-
-
-def draft_alike(tenant: str) -> Draft:
-    """A job that asks what every one of its tenant's alike asks."""
-    return _ALIKE.setdefault(tenant, draft(tenant))
+    def _any_held(self) -> Claim | None:
+        return self.held.pop(self._rng.randrange(len(self.held))) if self.held else None
 
 
-_ALIKE: dict[str, Draft] = {}
-
-
-def as_before(asked: Draft) -> Any:
-    """A job to submit, as the version before has it."""
-    return before_job.Draft(
-        tenant=asked.tenant,
-        model=asked.model,
-        conversation=BeforeConversation.from_data(asked.conversation.to_data()),
-        parameters=BeforeParameters.from_data(asked.parameters.to_data()),
-        priority=before_job.Priority(asked.priority),
-        id=asked.id,
-    )
-
-
-def test_whichever_version_does_what_no_job_is_lost_or_ended_twice(client: Any, seed: int) -> None:
+def test_whichever_release_does_what_no_job_is_lost_or_ended_or_told_twice(
+    client: Any, ledger: Ledger, before: PreviousLedger, clock: Clock, seed: int
+) -> None:
     rng = Random(seed)
-    mixed = Mixed(client, rng)
-    steps: list[Callable[[], None]] = [mixed.submit, mixed.claim, mixed.finish] * 3
+    mixed = Mixed(ledger, before, clock, rng)
+    steps: list[Callable[[], object]] = [mixed.submit, mixed.claim, mixed.finish] * 3
     steps += [mixed.go_back, mixed.cancel, mixed.renew]
     for number in range(STEPS):
         rng.choice(steps)()
         if number % 100 == 99:
             mixed.crash()
-    assert_counts_are_true(client, mixed.now)
+    assert_counts_are_true(client, ledger)
 
     mixed.crash()
-    versions: list[Any] = [mixed.before, mixed.now]
-    for ledger in versions:
-        for _ in range(len(mixed.accepted)):
-            claim = ledger.claim(MODEL, "last")
-            if claim is None:
-                break
-            ledger.finish(claim, Outcome(Status.SUCCEEDED, answer={"text": "E42"}))
+    while mixed.claim("last"):
+        mixed.finish()
 
-    mixed.clock.forward(LOOK_AGAIN)
-    mixed.now.sweep(at_most=STEPS)
-    told = [
-        d.job.id
-        for d in Deliveries(client, mixed.clock).claim(
-            STEPS, 1000, to_one_host=STEPS, of_one_tenant=STEPS
-        )
-    ]
-    assert sorted(told) == sorted(mixed.to_tell), "each that has a webhook is told of, and once"
+    told = Deliveries(client, clock).claim(STEPS, 1000, to_one_host=STEPS, of_one_tenant=STEPS)
+    assert sorted(delivery.job.id for delivery in told) == sorted(mixed.to_tell)
 
     found = records(client)
     assert set(found) == {job_id for _, job_id in mixed.accepted}
@@ -168,101 +164,90 @@ def test_whichever_version_does_what_no_job_is_lost_or_ended_twice(client: Any, 
     )
     assert set(ends) == set(found)
     assert set(ends.values()) == {1}
-    assert {record["v"] for record in found.values()} == {"1", str(RECORD_VERSION)}
 
 
-@pytest.fixture
-def both(client: Any) -> Mixed:
-    """An installation of both versions."""
-    return Mixed(client, Random(0))
+def full(**fields: Any) -> Draft:
+    """A job that uses all that a job can say."""
+    trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    parameters = Parameters(8, 0.5, 0.9, top_k=3, seed=7, stop=("END",))
+    return draft(group="t", supersede=True, trace=trace, parameters=parameters, **fields)
 
 
-def test_a_record_of_the_version_before_reads_now(both: Mixed) -> None:
-    asked = draft(parameters=Parameters(8, 0.5, 0.9, top_k=3, seed=7, stop=("END",)))
-    both.before.submit(as_before(asked))
-    job = both.now.get("acme", asked.id)
+def test_a_record_of_the_release_before_reads_now(ledger: Ledger, before: PreviousLedger) -> None:
+    asked = full()
+    before.submit(asked)
+    job = ledger.get("acme", asked.id)
     assert job is not None
     assert (job.conversation, job.parameters) == (asked.conversation, asked.parameters)
-    assert job.version == 1
+    assert (job.group, job.trace) == (asked.group, asked.trace)
+    assert job.version <= RECORD_VERSION
 
 
-def test_a_record_of_now_reads_in_the_version_before(both: Mixed) -> None:
-    asked = draft(group="t", supersede=True)
-    both.now.submit(asked)
-    job = both.before.get("acme", asked.id)
+def test_a_record_of_now_reads_in_the_release_before(
+    ledger: Ledger, before: PreviousLedger
+) -> None:
+    asked = full()
+    ledger.submit(asked)
+    job = before.read("acme", asked.id)
     assert job is not None
-    assert job.conversation.to_data() == asked.conversation.to_data()
-    assert job.version == RECORD_VERSION
+    assert job["conversation"] == asked.conversation.to_data()
+    assert Parameters.from_data(job["parameters"]) == asked.parameters
+    assert (job["trace"], job["version"]) == (asked.trace, RECORD_VERSION)
 
 
-def test_a_job_of_the_version_before_can_be_erased(client: Any, both: Mixed) -> None:
-    asked = draft()
-    both.before.submit(as_before(asked))
-    assert both.now.erase("acme", asked.id)
-    assert not client.exists(f"lj:job:{asked.id}")
-
-
-def test_a_job_that_a_worker_of_before_ends_is_told_by_the_sweeper(
-    client: Any, both: Mixed
+def test_an_answer_of_either_release_reads_in_the_other(
+    ledger: Ledger, before: PreviousLedger
 ) -> None:
-    deliveries = Deliveries(client, both.clock)
-    waiting, _ = both.now.submit(draft(webhook=webhook()))
-    both.now.cancel("acme", waiting.id)
-    [told] = deliveries.claim(9, 10**6)
-    assert told.job.id == waiting.id, "what this version ends is told at once"
+    by_now, by_before = draft(), draft()
+    ledger.submit(by_now)
+    ledger.finish(claimed(ledger), ANSWER)
+    read = before.read("acme", by_now.id)
+    assert read is not None
+    assert (read["status"], read["answer"]) == ("succeeded", TEXT)
 
-    ended, _ = both.now.submit(draft(webhook=webhook()))
-    claim = both.before.claim(MODEL, "w1")
-    assert claim is not None
-    answer = before_job.Outcome(before_job.Status.SUCCEEDED, answer={"text": "E42"})
-    both.before.finish(claim, answer)
-    open_job, _ = both.now.submit(draft(webhook=webhook()))
-    both.now.sweep()
-    assert deliveries.claim(9, 1000) == []
-    both.clock.forward(LOOK_AGAIN)
-    both.now.sweep()
-    both.now.sweep()
-    assert [d.job.id for d in deliveries.claim(9, 10**6)] == [ended.id]
-
-    both.now.finish(claimed(both.now), ANSWER)
-    both.clock.forward(LOOK_AGAIN)
-    both.now.sweep()
-    assert [d.job.id for d in deliveries.claim(9, 1000)] == [open_job.id]
+    before.submit(by_before)
+    found = before.claim(MODEL, "w1")
+    assert found is not None
+    assert before.finish(found[2], TEXT)
+    job = ledger.get("acme", by_before.id)
+    assert job is not None
+    assert (job.status, job.answer) == ("succeeded", TEXT)
 
 
-def test_what_a_program_of_before_forgets_is_not_told(client: Any, both: Mixed) -> None:
-    both.now.submit(draft(webhook=webhook()))
-    both.now.finish(claimed(both.now), ANSWER)
-    both.clock.forward(Limits().retention)
-    both.before.sweep()
+def test_either_release_erases_the_others_jobs(
+    client: Any, ledger: Ledger, before: PreviousLedger
+) -> None:
+    one, other = draft(), draft()
+    before.submit(one)
+    ledger.submit(other)
+    assert ledger.erase("acme", one.id)
+    assert before.erase("acme", other.id)
     assert records(client) == {}
-    assert Deliveries(client, both.clock).claim(9, 1000) == []
-    assert not client.keys("lj:deliveries:*")
-    assert not client.exists("lj:receivers")
 
 
-def test_a_job_with_a_trace_is_run_by_a_worker_of_before(client: Any, both: Mixed) -> None:
-    trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
-    job, _ = both.now.submit(draft(trace=trace))
-    claim: Any = both.before.claim(MODEL, "w1")
-    answer = before_job.Outcome(before_job.Status.SUCCEEDED, answer={"text": "E42"})
-    both.before.finish(claim, answer)
-    ended = both.now.get("acme", job.id)
-    assert ended is not None
-    assert (ended.status, ended.trace) == ("succeeded", trace)
-
-
-def test_what_a_worker_of_before_ends_is_not_counted_and_nothing_else_is_wrong(
-    client: Any, both: Mixed
+def test_what_the_release_before_forgets_is_not_told(
+    client: Any, ledger: Ledger, before: PreviousLedger, clock: Clock
 ) -> None:
-    signals = Signals(client, LEASE, clock=both.clock, kept_s=0)
-    both.now.submit(draft())
-    both.before.renew("w1", MODEL, {"slots": 1}, {})
-    claim: Any = both.before.claim(MODEL, "w1")
-    model = signals.read().models[MODEL]
-    assert (model.running, model.slots, model.last_claim_age_s) == (1, 1, None)
-    both.before.finish(
-        claim, before_job.Outcome(before_job.Status.SUCCEEDED, answer={"text": "E42"})
-    )
-    reading = signals.read()
-    assert (reading.ended, reading.running, reading.models[MODEL].running) == ({}, 0, 0)
+    ledger.submit(draft(webhook=webhook()))
+    ledger.finish(claimed(ledger), ANSWER)
+    [job_id] = before.deliveries()
+    assert before.erase("acme", job_id)
+    clock.forward(Limits().retention)
+    before.sweep()
+    assert records(client) == {}
+    assert Deliveries(client, clock).claim(9, 1000) == []
+
+
+def test_what_the_release_before_ends_is_told_by_this_one_and_the_other_way_round(
+    client: Any, ledger: Ledger, before: PreviousLedger, clock: Clock
+) -> None:
+    one, other = draft(webhook=webhook()), draft(webhook=webhook())
+    ledger.submit(one)
+    found = before.claim(MODEL, "w1")
+    assert found is not None
+    before.finish(found[2], TEXT)
+    assert [d.job.id for d in Deliveries(client, clock).claim(9, 10**6)] == [one.id]
+
+    before.submit(other)
+    ledger.finish(claimed(ledger), ANSWER)
+    assert before.deliveries() == [other.id]

@@ -1,0 +1,49 @@
+"""The files of the release before, taken from the history at test time."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from functools import cache
+from pathlib import Path
+
+from tests.conftest import absent
+
+ROOT = Path(__file__).parents[2]
+COMMIT = (Path(__file__).parent / "commit").read_text().strip()
+CACHE = ROOT / ".cache" / "previous"
+
+
+@cache
+def folder() -> Path:
+    """The folder of the release before; tests that need it are absent where history lacks it."""
+    target = CACHE / COMMIT
+    if target.is_dir():
+        return target
+    CACHE.mkdir(parents=True, exist_ok=True)
+    made = Path(tempfile.mkdtemp(prefix="new-", dir=CACHE))
+    try:
+        files = _git("archive", "--format=tar", COMMIT)
+        subprocess.run(["tar", "-x", "-C", str(made)], input=files, check=True)
+        made.rename(target)
+    except (OSError, subprocess.CalledProcessError) as error:
+        shutil.rmtree(made, ignore_errors=True)
+        if not target.is_dir():  # else another process of the suite was first
+            absent(
+                f"no commit {COMMIT[:12]} to run beside this one: git fetch --unshallow ({error})"
+            )
+    return target
+
+
+def environment() -> dict[str, str]:
+    """What a Python process needs in its environment to run the release before, in its folder."""
+    return {"PYTHONPATH": str(folder())}
+
+
+def _git(*words: str) -> bytes:
+    # A hook or a worktree may name another repository than the one that the tests lie in.
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    ran = subprocess.run(["git", *words], cwd=ROOT, env=kept, capture_output=True, check=True)
+    return ran.stdout
