@@ -86,9 +86,12 @@ def canonicalise(data: bytes, limits: Limits) -> Canonical:
             # Lets libjpeg leave out frequencies that the target cannot show, at a quarter the cost.
             image.draft(None, target)
             _scale_transparent_value(image)
+            drawn = _drawn(image)
             image.load()
             turn = _turn(image)
             picture = _over_white(image)
+            if drawn != (0, 0, *image.size):
+                picture = _alone_over_white(picture, drawn)
             if picture.size != target:
                 picture = picture.resize(target, Image.Resampling.HAMMING)
             if turn is not None:
@@ -186,6 +189,19 @@ def _scale_transparent_value(image: ImageFile.ImageFile) -> None:
         image.info["transparency"] = int(value * scale)
 
 
+def _drawn(image: ImageFile.ImageFile) -> tuple[int, int, int, int]:
+    """Return the part of a picture that its first frame draws: of a GIF, perhaps not all."""
+    extents = image.tile[0].extents if image.format == "GIF" and image.tile else None
+    return extents or (0, 0, *image.size)
+
+
+def _alone_over_white(picture: Image.Image, box: tuple[int, int, int, int]) -> Image.Image:
+    """Leave a part as it is and the rest white: Pillow fills it with a colour of the palette."""
+    canvas = Image.new("RGB", picture.size, "white")
+    canvas.paste(picture.crop(box), box[:2])
+    return canvas
+
+
 def _over_white(image: ImageFile.ImageFile) -> Image.Image:
     if image.mode.startswith("I"):
         return _narrowed(image).convert("RGB")
@@ -267,13 +283,25 @@ def encode(picture: Image.Image, *, lossy: bool, as_it_came: bool = False) -> by
 def _can_keep_tables(picture: Image.Image) -> bool:
     """Whether a JPEG encoded by its own tables has each colour by the table that it came with.
 
-    The encoder gives each component the table of its own number, or the last one.
+    The encoder makes YCbCr of RGB, and gives each component the table of its own number, or the
+    last one.
     """
     if not isinstance(picture, JpegImagePlugin.JpegImageFile) or picture.format != "JPEG":
         return False
     last = len(picture.quantization) - 1
     return (
-        JpegImagePlugin.get_sampling(picture) >= 0
+        _is_ycbcr(picture)
+        and JpegImagePlugin.get_sampling(picture) >= 0
         and list(picture.quantization) == list(range(last + 1))
         and all(layer[3] == min(i, last) for i, layer in enumerate(picture.layer))
     )
+
+
+def _is_ycbcr(picture: JpegImagePlugin.JpegImageFile) -> bool:
+    """Whether a JPEG's three components are luminance and two colour differences.
+
+    Adobe's marker says so, or else the components' ids: libjpeg takes it for granted, too, where
+    these are not the letters of RGB.
+    """
+    ids = bytes(layer[0] for layer in picture.layer)
+    return picture.info.get("adobe_transform", 1) == 1 and ids != b"RGB"

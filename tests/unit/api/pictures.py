@@ -63,6 +63,25 @@ def with_tables_exchanged(jpeg: bytes) -> bytes:
     return bytes(data)
 
 
+def without_marker(jpeg: bytes, marker: int) -> bytes:
+    """A JPEG without its segments of a kind."""
+    kept, at = jpeg[:2], 2
+    while jpeg[at + 1] != 0xDA:  # start of the scan
+        end = at + 2 + int.from_bytes(jpeg[at + 2 : at + 4])
+        kept += b"" if jpeg[at + 1] == marker else jpeg[at:end]
+        at = end
+    return kept + jpeg[at:]
+
+
+def on_a_larger_screen(gif: bytes, size: tuple[int, int], at: tuple[int, int]) -> bytes:
+    """A GIF whose one frame lies somewhere on a larger screen, of which it draws no more."""
+    data = bytearray(gif)
+    frame = gif.index(b",\0\0\0\0" + gif[6:10])
+    data[6:10] = struct.pack("<HH", *size)
+    data[frame + 1 : frame + 5] = struct.pack("<HH", *at)
+    return bytes(data)
+
+
 def chunk(kind: bytes, body: bytes) -> bytes:
     return struct.pack("!I", len(body)) + kind + body + struct.pack("!I", zlib.crc32(kind + body))
 

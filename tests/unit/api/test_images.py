@@ -17,10 +17,12 @@ from tests.unit.api.pictures import (
     encoded,
     grey16,
     loss,
+    on_a_larger_screen,
     png,
     scene,
     shown,
     with_tables_exchanged,
+    without_marker,
 )
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
@@ -71,6 +73,20 @@ class TestAccepted:
         assert [layer[3] for layer in came.layer] == [1, 0, 0]  # type: ignore[attr-defined]
         assert difference(shown(door.canonical(upload)), came) <= 8
 
+    @pytest.mark.parametrize("named", ["by Adobe's marker", "by its components' ids"])
+    def test_a_jpeg_of_rgb_is_not_stored_by_tables_that_were_made_for_rgb(
+        self, door: ImageDoor, named: str
+    ) -> None:
+        """Its three tables are alike where those of luminance and colour are not."""
+        vivid = Image.effect_noise((320, 240), 90).convert("RGB")
+        vivid = Image.merge("RGB", (vivid.getchannel(0), *Image.new("RGB", (320, 240)).split()[:2]))
+        upload = encoded(vivid, "JPEG", qtables=[[40] * 64], subsampling=0, keep_rgb=True)
+        if named != "by Adobe's marker":
+            upload = without_marker(upload, 0xEE)
+        came = Image.open(io.BytesIO(upload))
+        assert bytes(layer[0] for layer in came.layer) == b"RGB"  # type: ignore[attr-defined]
+        assert loss(shown(door.canonical(upload)), came) <= 0.25 * loss(came, vivid)
+
     def test_a_phones_picture_of_several_frames_shows_the_first(self, door: ImageDoor) -> None:
         second = Image.new("RGB", (64, 48), "black")
         upload = encoded(scene(), "MPO", save_all=True, append_images=[second], quality=95)
@@ -80,6 +96,20 @@ class TestAccepted:
         frames = [Image.new("RGB", (32, 32), colour) for colour in (BLUE, RED)]
         upload = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])
         assert difference(shown(door.canonical(upload)), frames[0]) == 0
+
+    @pytest.mark.parametrize("transparency", [None, 1])
+    def test_what_an_animations_first_frame_leaves_out_is_white(
+        self, door: ImageDoor, transparency: int | None
+    ) -> None:
+        """As browsers show it, whatever the palette and the background colour are."""
+        frame = Image.new("P", (20, 16), 2)
+        frame.putpalette([*RED, *GREEN, *BLUE])
+        options = {} if transparency is None else {"transparency": transparency}
+        upload = on_a_larger_screen(encoded(frame, "GIF", **options), (48, 32), at=(8, 4))
+        picture = shown(door.canonical(upload))
+        expected = Image.new("RGB", (48, 32), "white")
+        expected.paste(Image.new("RGB", (20, 16), BLUE), (8, 4))
+        assert difference(picture, expected) == 0
 
     def test_equal_pixels_have_equal_digests(self, door: ImageDoor) -> None:
         packed = door.canonical(encoded(scene(), "PNG", compress_level=9))
