@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from collections.abc import Callable, Sequence
+from ipaddress import ip_address, ip_network
 from typing import Any
 
 from werkzeug.middleware.proxy_fix import ProxyFix
@@ -53,13 +55,30 @@ def post_worker_init(worker: Any) -> None:
 
     And what comes by a proxy that is trusted (`FORWARDED_ALLOW_IPS`) comes from where that says.
     """
-    app, trusted = worker.wsgi, worker.cfg.forwarded_allow_ips
+    app, is_trusted = worker.wsgi, trust(worker.cfg.forwarded_allow_ips)
     app.extensions["is_leaving"] = lambda: not worker.alive
     direct = app.wsgi_app
     proxied = ProxyFix(direct, x_for=1, x_proto=0)
 
     def answer(environ: dict[str, Any], start_response: Any) -> Any:
-        is_trusted = trusted == ["*"] or environ["REMOTE_ADDR"] in trusted
-        return (proxied if is_trusted else direct)(environ, start_response)
+        chosen = proxied if is_trusted(environ["REMOTE_ADDR"]) else direct
+        return chosen(environ, start_response)
 
     app.wsgi_app = answer
+
+
+def trust(allowed: Sequence[str]) -> Callable[[str], bool]:
+    """Return whether a peer's address is that of a trusted proxy.
+
+    ``allowed`` are addresses, networks and ``*`` for all. As for gunicorn,
+    a peer on a Unix socket, which has no address, is trusted always.
+    """
+    networks = [ip_network(text) for text in allowed if text != "*"]
+
+    def is_trusted(address: str) -> bool:
+        if "*" in allowed or not address:
+            return True
+        peer = ip_address(address)
+        return any(peer in network for network in networks)
+
+    return is_trusted
