@@ -11,8 +11,10 @@ from jobs.records import decoded, record
 from jobs.scripts import PREFIX, Scripts
 from jobs.store import told_plainly
 
-MOST_EXAMINED = 5_000
-"""Jobs that one call looks at; a filter that few pass may return fewer than asked, and a cursor."""
+MOST_EXAMINED = 250
+"""Jobs that one call looks at; a filter that few pass may return fewer than asked, and a cursor.
+
+By status alone there is an index; it is a status within a group that few may pass."""
 
 
 @dataclass(frozen=True)

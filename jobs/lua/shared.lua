@@ -25,6 +25,7 @@ local EVERYBODY = '*'
 
 local WEIGHTS = { high = 8, normal = 3, low = 1 }
 local CLASSES = { 'high', 'normal', 'low' }
+local STATUSES = { 'queued', 'processing', 'succeeded', 'failed', 'canceled' }
 
 -- The fields of a hash by their names, from a reply of names and values in turn.
 local function fields_of(flat)
@@ -49,8 +50,18 @@ local function write(id, fields)
   redis.call('HSET', key('job', id), unpack(flat))
 end
 
+-- A tenant's jobs that are in a state, by order of acceptance.
+local function with_status(tenant, status)
+  return key('with-status', tenant, status)
+end
+
 -- Tells a change of state; the record keeps which events are its own, so that they can go with it.
 local function announce(job, status, reason)
+  if job.status ~= status then
+    redis.call('ZREM', with_status(job.tenant, job.status), job.id)
+    job.status = status
+  end
+  redis.call('ZADD', with_status(job.tenant, status), job.seq, job.id)
   local event = redis.call('XADD', key('events', job.tenant), 'MAXLEN', '~', 100000, '*',
     'job', job.id, 'status', status, 'reason', reason or '', 'at', whole(now))
   job.events = job.events and job.events .. ' ' .. event or event
@@ -502,6 +513,13 @@ local function forget(job)
   reindex(job)
   hush(job)
   redis.call('ZREM', key('jobs', job.tenant), job.id)
+  redis.call('ZREM', with_status(job.tenant, job.status), job.id)
+  if redis.call('EXISTS', key('jobs', job.tenant)) == 0 then
+    -- Of what an older program forgot the index may still have something.
+    for _, status in ipairs(STATUSES) do
+      redis.call('DEL', with_status(job.tenant, status))
+    end
+  end
   if (job.key or '') ~= '' then
     redis.call('LREM', asked_with(job), -1, job.id)
   end
