@@ -37,6 +37,8 @@ _STEP_S = 0.5
 """How long one batch is fed before another has its turn."""
 _LATER_MS = 1_000
 """How long a batch waits whose jobs are not accepted now."""
+_IDLE_MS = 60_000
+"""How long a batch waits for the end of a job, which wakes it; its window may end before that."""
 _LATER = (429, 503)
 """Statuses of errors that the same line may not meet again."""
 _GOES_ON = (BatchStatus.VALIDATING, BatchStatus.IN_PROGRESS)
@@ -67,7 +69,7 @@ class Feeder(Background):
         try:
             wait = self._go_on(batch, now)
         finally:
-            self._parts.batches.pass_on(batch, now + wait)
+            self._parts.batches.pass_on(batch, wait, self._parts.settings.batch_ms)
         return True
 
     def _run(self) -> None:
@@ -111,7 +113,9 @@ class Feeder(Background):
             return _LATER_MS
         if not out and not moved:
             moved = batches.settle(batch) is not batch.status
-        return 0 if ended or moved else self._parts.settings.batch_ms
+        if ended or moved:
+            return 0
+        return min(_IDLE_MS, max(0, batch.expires_at - now)) if not batch.stopping else _IDLE_MS
 
     def _move(self, batch: Batch, file: File, room: int) -> bool:
         """Deal with more of a batch's lines; False where there are none, or there is no room."""

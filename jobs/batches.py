@@ -23,8 +23,6 @@ from jobs.records import decoded, record
 from jobs.scripts import PREFIX, Scripts
 from jobs.store import told_plainly
 
-_TURNS = f"{PREFIX}batch-turns"
-
 
 @dataclass(frozen=True)
 class Ended:
@@ -131,10 +129,12 @@ class Batches:
         found = self._run("take_batch", lease_ms)
         return (Batch.from_record(record(found[1])), int(found[0])) if found else None
 
-    def pass_on(self, batch: Batch, at: int) -> None:
-        """Have a batch taken again from ``at`` on, unless it has ended."""
-        with told_plainly():
-            self._client.zadd(_TURNS, {batch.id: at}, xx=True)
+    def pass_on(self, batch: Batch, wait_ms: int, gather_ms: int) -> None:
+        """Have a batch taken again after ``wait_ms``, unless it has ended.
+
+        Sooner where one of its jobs ends: ``gather_ms`` after that, with what has ended by then.
+        """
+        self._run("rest_batch", batch.id, wait_ms, gather_ms)
 
     def validated(self, batch: Batch, total: int) -> None:
         """Have the lines of a batch be run, of which there are so many."""

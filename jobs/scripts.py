@@ -24,7 +24,7 @@ _RELIEVING = frozenset(
         *("abandon", "discard", "spend", "deliver", "delivered", "count", "signals"),
         *("intake", "drain", "revoke_key", "hint"),
         *("take_batch", "write_lines", "move_batch", "stop_batch", "erase_file"),
-        *("list", "ended_lines"),
+        *("list", "ended_lines", "rest_batch"),
     }
 )
 """What makes room, or lets work and its callers go on, and so must run where memory is full."""

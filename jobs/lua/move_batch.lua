@@ -40,7 +40,7 @@ local function close(last)
     redis.call('HDEL', key('open-batches'), tenant)
   end
   redis.call('ZREM', key('batch-turns'), id)
-  redis.call('DEL', key('batch-jobs', id))
+  redis.call('DEL', key('batch-jobs', id), key('batch-ended', id))
   redis.call('PEXPIRE', record, whole(keep))
 end
 
@@ -57,7 +57,15 @@ if word == 'valid' then
 elseif word == 'invalid' then
   if status == 'validating' or status == 'in_progress' or status == 'cancelling' or status == 'finalizing' then
     redis.call('HSET', record, 'problems', ARGV[5])
+    local out = redis.call('HKEYS', key('batch-jobs', id))
     close('failed')
+    -- Nobody would read their answers.
+    for _, job_id in ipairs(out) do
+      local job = read(job_id)
+      if job then
+        withdraw(job, 'canceled')
+      end
+    end
   end
 elseif is_all_written() then
   if status == 'in_progress' then

@@ -9,11 +9,15 @@ end
 write(job.id, { retried_as = ARGV[4] })
 redis.call('ZREM', failures(job.reason), job.id)
 -- Erased meanwhile, the new one answers nothing; what is written of it would be a job that never ends.
-local is_there = redis.call('EXISTS', key('job', ARGV[4])) == 1
-if is_there and is_unwritten(job) and redis.call('HGET', key('batch', job.batch), 'status') == 'in_progress' then
+local again = read(ARGV[4])
+if again and is_unwritten(job) and redis.call('HGET', key('batch', job.batch), 'status') == 'in_progress' then
   local lines = key('batch-jobs', job.batch)
-  redis.call('HSET', lines, ARGV[4], redis.call('HGET', lines, job.id))
+  redis.call('HSET', lines, again.id, redis.call('HGET', lines, job.id))
   redis.call('HDEL', lines, job.id)
-  write(ARGV[4], { batch = job.batch })
+  write(again.id, { batch = job.batch })
+  again.batch = job.batch
+  if again.finished then
+    tell_batch(again)
+  end
 end
 return 1

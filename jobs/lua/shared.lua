@@ -271,6 +271,23 @@ local function is_unwritten(job)
   return (job.batch or '') ~= '' and redis.call('HEXISTS', key('batch-jobs', job.batch), job.id) == 1
 end
 
+-- Has the end of a job come into the files of its batch: when it is the batch's turn, or sooner where nobody
+-- has the batch. What ends meanwhile is written with it.
+local function tell_batch(job)
+  if not is_unwritten(job) then
+    return
+  end
+  local ended = key('batch-ended', job.batch)
+  if redis.call('RPUSH', ended, job.id) == 1 then
+    -- No longer than a batch is open: an older program takes nothing out.
+    redis.call('PEXPIRE', ended, 2 * 24 * 3600 * 1000)
+  end
+  local rests = redis.call('HGET', key('batch', job.batch), 'rests')
+  if rests then
+    redis.call('ZADD', key('batch-turns'), 'XX', 'LT', whole(now + rests), job.batch)
+  end
+end
+
 -- Has the end of a job be told, where its submitter wants to hear of such an end.
 local function notify(job, status)
   if (job.webhook or '') == '' then
@@ -332,6 +349,7 @@ local function close(job, status, fields)
   end
   announce(job, status, fields.reason)
   notify(job, status)
+  tell_batch(job)
 end
 
 -- Ends a job as another one that asked the same has ended; nothing was computed for it.

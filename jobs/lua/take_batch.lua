@@ -4,6 +4,7 @@
 -- Returns {now, record}, or nothing where no batch's turn has come.
 local turns = key('batch-turns')
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', turns, '-inf', whole(now), 'LIMIT', 0, 100)) do
+  redis.call('HDEL', key('batch', id), 'rests')
   local batch = redis.call('HGETALL', key('batch', id))
   if #batch > 0 then
     redis.call('ZADD', turns, whole(now + ARGV[2]), id)

@@ -59,6 +59,7 @@ for i = 7, #ARGV, 3 do
   local kind, job = ARGV[i + 1], ARGV[i] ~= '' and read(ARGV[i])
   local is_due = is_here
   if ARGV[i] ~= '' then
+    redis.call('LREM', key('batch-ended', id), 1, ARGV[i])
     is_due = (not job or job.finished) and redis.call('HDEL', key('batch-jobs', id), ARGV[i]) == 1
   end
   if is_due then

@@ -60,7 +60,7 @@ class Operation:
 
 NO_STATE = {
     *("shared", "list", "spend", "say", "listen", "count", "signals"),
-    *("ended_lines", "take_batch", "hint"),
+    *("ended_lines", "take_batch", "rest_batch", "hint"),
 }
 """Scripts that change nothing of which anybody was promised that it stays."""
 

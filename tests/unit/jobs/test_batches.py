@@ -119,7 +119,7 @@ def test_a_batch_is_taken_by_one_feeder_until_its_lease_is_over(
     assert [found[0].id for found in taken if found] == sorted((first.id, second.id))
     assert batches.take(1000) is None
     clock.forward(500)
-    batches.pass_on(second, clock.now)
+    batches.pass_on(second, 0, 250)
     again = batches.take(1000)
     assert again is not None
     assert again[0].id == second.id
@@ -323,3 +323,132 @@ def test_a_batch_that_is_being_stopped_waits_for_no_line_that_is_asked_again(
     Retrying(client, ledger).retry("acme", first)
     [ended] = batches.ended(batch, 10)[1]
     assert ended.job_id == first
+
+
+@pytest.mark.usefixtures("_picture")
+def test_a_batch_of_which_nothing_ends_is_left_alone_until_something_does(
+    batches: Batches, files: Files, ledger: Ledger, clock: Clock
+) -> None:
+    batch = running(batches, files)
+    feed(ledger, batch, 1)
+    assert batches.take(1000)
+    batches.pass_on(batch, 60_000, 250)
+    clock.forward(59_000)
+    assert batches.take(1000) is None
+    ledger.finish(claimed(ledger), ANSWER)
+    clock.forward(249)
+    assert batches.take(1000) is None, "what ends meanwhile is written with it"
+    clock.forward(1)
+    assert batches.take(1000)
+
+
+@pytest.mark.usefixtures("_picture")
+def test_what_ends_while_a_feeder_has_the_batch_gives_it_to_no_other_one_and_is_seen_next(
+    batches: Batches, files: Files, ledger: Ledger, clock: Clock
+) -> None:
+    batch = running(batches, files)
+    feed(ledger, batch, 1)
+    assert batches.take(1000)
+    ledger.finish(claimed(ledger), ANSWER)
+    clock.forward(999)
+    assert batches.take(1000) is None
+    batches.pass_on(batch, 60_000, 250)
+    clock.forward(250)
+    assert batches.take(1000)
+
+
+@pytest.mark.usefixtures("_picture")
+def test_a_line_that_was_retried_is_answered_also_where_that_ended_at_once(
+    batches: Batches, files: Files, ledger: Ledger
+) -> None:
+    batch = running(batches, files)
+    failed = feed(ledger, batch, 1)
+    ledger.finish(claimed(ledger), FAILED)
+    again = submitted(ledger)
+    ledger.finish(claimed(ledger), ANSWER)
+    ledger.scripts.run("retried", failed, "acme", again)
+    assert [each.job_id for each in batches.ended(batch, 9)[1]] == [again]
+
+
+@pytest.mark.usefixtures("_picture")
+def test_looking_for_what_has_ended_costs_as_much_with_fifty_jobs_out_as_with_one(
+    batches: Batches, files: Files, ledger: Ledger, client: Any
+) -> None:
+    batch = running(batches, files, total=60)
+
+    def cost() -> int:
+        before = _commands(client)
+        assert batches.ended(batch, 50)[1] == []
+        return _commands(client) - before
+
+    feed(ledger, batch, 1)
+    alone = cost()
+    for number in range(2, 51):
+        feed(ledger, batch, number)
+    assert cost() == alone
+
+
+def _commands(client: Any) -> int:
+    stats = client.info("commandstats")
+    return sum(int(each["calls"]) for name, each in stats.items() if name != "cmdstat_info")
+
+
+@pytest.mark.usefixtures("_picture")
+def test_what_an_older_program_ended_and_told_nobody_is_found_within_a_minute(
+    batches: Batches, files: Files, ledger: Ledger, clock: Clock, client: Any
+) -> None:
+    batch = running(batches, files)
+    job_id = feed(ledger, batch, 1)
+    ledger.finish(claimed(ledger), ANSWER)
+    client.delete(f"{PREFIX}batch-ended:{batch.id}")
+    assert batches.ended(batch, 9) == (1, [])
+    clock.forward(60_000)
+    assert [each.job_id for each in batches.ended(batch, 9)[1]] == [job_id]
+
+
+@pytest.mark.usefixtures("_picture")
+def test_what_an_older_program_wrote_is_not_written_again(
+    batches: Batches, files: Files, ledger: Ledger, client: Any
+) -> None:
+    batch = running(batches, files)
+    job_id = feed(ledger, batch, 1)
+    ledger.finish(claimed(ledger), ANSWER)
+    client.hdel(f"{PREFIX}batch-jobs:{batch.id}", job_id)
+    assert batches.ended(batch, 9) == (0, [])
+    assert not client.exists(f"{PREFIX}batch-ended:{batch.id}")
+
+
+@pytest.mark.usefixtures("_picture")
+def test_the_jobs_of_a_batch_that_fails_are_stopped(
+    batches: Batches, files: Files, ledger: Ledger, client: Any
+) -> None:
+    batch = running(batches, files)
+    jobs = [feed(ledger, batch, number) for number in (1, 2)]
+    running_one = claimed(ledger)
+    batches.fail(batch, [{"code": "line_too_large"}])
+    waiting, held = ledger.get("acme", jobs[1]), ledger.get("acme", running_one.job.id)
+    assert waiting is not None
+    assert waiting.status is Status.CANCELED
+    assert held is not None
+    assert held.cancel_requested_at is not None
+    ledger.finish(running_one, Outcome(Status.CANCELED))
+    assert not client.keys(f"{PREFIX}batch-jobs:*")
+    assert not client.keys(f"{PREFIX}batch-ended:*")
+    assert_counts_are_true(client, ledger)
+
+
+@pytest.mark.usefixtures("_picture")
+def test_finished_lines_are_written_away_where_the_store_has_no_memory_left(
+    batches: Batches, files: Files, ledger: Ledger, client: Any
+) -> None:
+    batch = running(batches, files)
+    job_id = feed(ledger, batch, 1)
+    ledger.finish(claimed(ledger), ANSWER)
+    client.config_set("maxmemory", 1)
+    try:
+        assert batches.take(1000)
+        assert [each.job_id for each in batches.ended(batch, 9)[1]] == [job_id]
+        assert batches.write(batch, [Written(job_id, "output", "{}\n")]) == 1
+        batches.pass_on(batch, 0, 250)
+    finally:
+        client.config_set("maxmemory", 0)
