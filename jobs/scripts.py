@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import uuid
 from collections.abc import Callable, Sequence
 from functools import cache
 from importlib.resources import files
@@ -22,12 +23,20 @@ _RELIEVING = frozenset(
     {
         *("claim", "finish", "release", "crash", "renew", "cancel", "sweep", "erase"),
         *("abandon", "discard", "spend", "deliver", "delivered", "count", "signals"),
-        *("intake", "drain", "revoke_key", "hint"),
+        *("intake", "drain", "revoke_key", "enable", "hint"),
         *("take_batch", "write_lines", "move_batch", "stop_batch", "erase_file"),
         *("list", "ended_lines", "rest_batch"),
     }
 )
 """What makes room, or lets work and its callers go on, and so must run where memory is full."""
+
+_ONCE = frozenset(
+    {
+        *("erase", "discard", "erase_file", "revoke_key"),
+        *("rotate_secret", "intake", "tell_again", "enable"),
+    }
+)
+"""What would reply or do something else if the client sent it again, as where a reply was lost."""
 
 
 class Script(NamedTuple):
@@ -65,7 +74,8 @@ class Scripts:
 
         Raises LedgerFull, StoreUnavailable.
         """
-        sent = (1, PREFIX, self._clock(), *arguments)
+        keys = (PREFIX, f"{PREFIX}call:{uuid.uuid4().hex}") if name in _ONCE else (PREFIX,)
+        sent = (len(keys), *keys, self._clock(), *arguments)
         wait = durable and any(self._wanted)
         with told_plainly():
             try:
@@ -107,7 +117,10 @@ class Scripts:
 def script(name: str, with_flags: bool = True) -> Script:
     """Return a script of ``jobs/lua`` behind what all of them share."""
     folder = files("jobs") / "lua"
-    text = (folder / "shared.lua").read_text() + (folder / f"{name}.lua").read_text()
+    body = (folder / f"{name}.lua").read_text()
+    if name in _ONCE:
+        body = f"return once(function()\n{body}end)\n"
+    text = (folder / "shared.lua").read_text() + body
     if with_flags:
         text = f"#!lua{' flags=allow-oom' if name in _RELIEVING else ''}\n{text}"
     return Script(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())

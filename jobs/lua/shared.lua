@@ -20,6 +20,23 @@ local function whole(number)
   return string.format('%.0f', number)
 end
 
+-- How long what a call did is remembered: longer than the client sends it again for want of a reply.
+local CALL_KEPT = 60 * 1000
+
+-- Does what a call wants and returns its reply; where it was done already, returns that reply again.
+-- The last of KEYS is the call's own. One that replies 0 did nothing, and may be tried again.
+local function once(act)
+  local before = redis.call('GET', KEYS[#KEYS])
+  if before then
+    return cjson.decode(before)[1]
+  end
+  local reply = act()
+  if reply ~= 0 then
+    redis.call('SET', KEYS[#KEYS], cjson.encode({ reply }), 'PX', CALL_KEPT)
+  end
+  return reply
+end
+
 -- In the place of a tenant's name, which begins with a letter or a digit: all of them.
 local EVERYBODY = '*'
 

@@ -13,7 +13,7 @@ NOT_FOR_WORKERS = {
     *("key", "keys", "session", "tenants", "limits", "rate", "paused"),
     # What only the API writes.
     *("seq", "upload", "file", "files", "batch", "batches", "batch-turns", "open-batches"),
-    *("webhook-secret", "gone-tenants"),
+    *("webhook-secret", "gone-tenants", "call"),
 }
 
 

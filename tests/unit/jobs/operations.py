@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -207,6 +208,13 @@ def _heard(to: Scripted, clock: Clock) -> str:
     return job_id
 
 
+def _gone(to: Scripted, clock: Clock) -> str:
+    job_id = _told(to, clock)
+    _deliver(to)
+    to.script("delivered", job_id, FENCE, 410, "", "gone", 0, 9)
+    return hashlib.sha1(webhook().url.encode(), usedforsecurity=False).hexdigest()
+
+
 def _deliver(to: Scripted) -> str:
     [record] = to.script("deliver", 30_000, 9, 4, 4)
     return str(record[record.index(b"id") + 1].decode())
@@ -320,6 +328,7 @@ OPERATIONS = [
         lambda to, clock: (_told(to, clock), _deliver(to))[1],
         lambda to, job_id: to.script("delivered", job_id, FENCE, 500, "", "retry", 1000, 9),
     ),
+    Operation("enable", _gone, lambda to, digest: to.script("enable", "acme", digest)),
     Operation(
         "tell_again",
         _heard,
@@ -329,7 +338,7 @@ OPERATIONS = [
 
 
 def contents(client: Any) -> dict[str, Any]:
-    """What the store holds, without what its clock and no script of ours decides."""
+    """What the store holds, without what its clock, chance and no script of ours decides."""
     readers: dict[bytes, Callable[[bytes], Any]] = {
         b"string": client.get,
         b"hash": lambda key: {
@@ -341,7 +350,11 @@ def contents(client: Any) -> dict[str, Any]:
         b"zset": lambda key: client.zrange(key, 0, -1, withscores=True),
         b"stream": lambda key: [fields for _, fields in client.xrange(key)],
     }
-    return {key.decode(): readers[client.type(key)](key) for key in client.scan_iter(count=1000)}
+    return {
+        key.decode(): readers[client.type(key)](key)
+        for key in client.scan_iter(count=1000)
+        if not key.startswith(f"{PREFIX}call:".encode())
+    }
 
 
 def _parsed(value: bytes) -> Any:

@@ -30,20 +30,25 @@ from tests.ledgers import (
 
 
 class LosesReplies:
-    """A way to a server on which the reply to the first command that holds `word` is lost."""
+    """A way to a store on which a reply to a command that holds `word` is lost, once.
 
-    def __init__(self, port: int, word: bytes) -> None:
-        self._to = port
+    It is the first one, or the first behind so many that are `skipped`.
+    """
+
+    def __init__(self, store: EmbeddedStore, word: bytes, skipped: int = 0) -> None:
+        self._store = store
         self._word = word
+        self._left = skipped
         self._lost = threading.Event()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._threads = [threading.Thread(target=self._accept)]
         self._threads[0].start()
 
     @property
-    def port(self) -> int:
-        """Where to connect instead of to the server."""
-        return int(self._listener.getsockname()[1])
+    def url(self) -> str:
+        """The store's URL by this way."""
+        port = int(self._listener.getsockname()[1])
+        return self._store.url.replace(f":{self._store.port}/", f":{port}/")
 
     @property
     def has_lost(self) -> bool:
@@ -68,13 +73,15 @@ class LosesReplies:
             thread.start()
 
     def _carry(self, caller: socket.socket) -> None:
-        with caller, socket.create_connection(("127.0.0.1", self._to)) as server:
+        with caller, socket.create_connection(("127.0.0.1", self._store.port)) as server:
             while sent := caller.recv(1 << 20):
                 server.sendall(sent)
                 reply = server.recv(1 << 20)
                 if self._word in sent and not self._lost.is_set():
-                    self._lost.set()
-                    return
+                    self._left -= 1
+                    if self._left < 0:
+                        self._lost.set()
+                        return
                 caller.sendall(reply)
 
 
@@ -82,8 +89,8 @@ class LosesReplies:
 def lossy(request: pytest.FixtureRequest, store: EmbeddedStore, client: Any) -> Iterator[Any]:
     """A ledger on the store that does not hear the first reply to a script."""
     assert client.ping()
-    way = LosesReplies(store.port, b"EVALSHA")
-    through = connect(store.url.replace(f":{store.port}/", f":{way.port}/"))
+    way = LosesReplies(store, b"EVALSHA")
+    through = connect(way.url)
     yield Ledger(through), way
     through.close()
     way.close()
