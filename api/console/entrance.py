@@ -19,10 +19,11 @@ bp = Blueprint("entrance", __name__)
 @bp.get("/sign-in")
 def show() -> Response:
     """Ask for a key; whoever is signed in goes on."""
-    session = visitors.visitor().session
-    if session is not None:
-        return redirect(local(request.args.get("next"), home(session.key)), 303)
-    return page("sign_in.html", next=local(request.args.get("next"), ""), error=None)
+    visitor = visitors.visitor()
+    if visitor.session is not None:
+        return redirect(local(request.args.get("next"), home(visitor.session.key)), 303)
+    error = "session_over" if visitor.is_over else None
+    return page("sign_in.html", next=local(request.args.get("next"), ""), error=error)
 
 
 @bp.post("/sign-in")

@@ -4,35 +4,44 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
-from flask import Response, g, redirect, request, url_for
+from flask import g, redirect, request, url_for
 from werkzeug.wrappers import Response as AnyResponse
 
 from api import rates
 from api.auth import require
 from api.console import forgery
 from api.console.visitors import visitor
+from jobs.errors import Unauthorized
 from jobs.keys import Key, Scope
 
-FOR_ANYBODY = frozenset({"pages.entrance.show", "pages.entrance.enter", "pages.taste.choose"})
+FOR_ANYBODY = frozenset(
+    {
+        *("pages.entrance.show", "pages.entrance.enter", "pages.entrance.leave"),
+        "pages.taste.choose",
+    }
+)
 """Endpoints that need no session."""
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 def admit() -> AnyResponse | None:
-    """Let a request pass, or lead its visitor to where they sign in; raises Forbidden."""
+    """Let a request pass, or lead its visitor to where they sign in.
+
+    Raises Forbidden, and Unauthorized where leading away would lose what was typed.
+    """
     if request.method not in _SAFE:
         forgery.refuse_other_origins()
     if request.endpoint not in FOR_ANYBODY:
         session = visitor().session
-        if session is None:
+        if session is None and request.method == "GET" and _is_navigation():
             return _to_sign_in()
+        if session is None:
+            raise Unauthorized("your session is over; sign in again", code="session_over")
         g.caller = session.key
         rates.spend(session.key.tenant)
         scope = needed_scope(request.method, request.path)
         if scope is not None:
             require(scope)
-    if request.method not in _SAFE:
-        forgery.refuse_without_token()
     return None
 
 
@@ -59,14 +68,10 @@ def local(path: str | None, otherwise: str) -> str:
 
 
 def _to_sign_in() -> AnyResponse:
-    if request.headers.get("HX-Request") or not _is_navigation():
-        response = Response(status=401)
-        response.headers["HX-Redirect"] = url_for("pages.entrance.show")
-        return response
-    after = request.full_path.removesuffix("?") if request.method == "GET" else None
-    after = None if after == "/" else after
-    return redirect(url_for("pages.entrance.show", next=after), 303)
+    after = request.full_path.removesuffix("?")
+    return redirect(url_for("pages.entrance.show", next=None if after == "/" else after), 303)
 
 
 def _is_navigation() -> bool:
-    return request.headers.get("Sec-Fetch-Mode", "navigate") == "navigate"
+    mode = request.headers.get("Sec-Fetch-Mode", "navigate")
+    return mode == "navigate" and "HX-Request" not in request.headers

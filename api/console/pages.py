@@ -9,7 +9,6 @@ from api.console import asking, entrance, job_pages, key_pages, operations, refu
 from api.console.guard import admit
 from api.console.protection import protect
 from api.console.spans import clock, span
-from api.console.visitors import remember
 from api.representation import moment
 from jobs.keys import Keys
 from jobs.rates import Rates
@@ -27,7 +26,6 @@ def init_app(app: Flask, client: redis.Redis, settings: Settings) -> None:
     for routes in (entrance, taste, asking, job_pages, operations, key_pages):
         bp.register_blueprint(routes.bp)
     bp.before_request(admit)
-    bp.after_request(remember)
     bp.after_request(protect)
     bp.add_app_template_filter(moment, "rfc3339")
     bp.add_app_template_filter(clock, "clock")

@@ -6,7 +6,7 @@ from typing import Any
 
 from flask import Response, render_template, request
 
-from api.console import forgery, languages, taste
+from api.console import languages, taste
 from api.console.visitors import visitor
 from jobs.keys import Scope
 
@@ -14,9 +14,9 @@ from jobs.keys import Scope
 def page(template: str, status: int = 200, *, here: str | None = None, **values: Any) -> Response:
     """Return a page, or a part of one, with what all templates may use.
 
-    ``t`` is the visitor's language, ``csrf`` the token of its forms, ``key`` the key that it
-    signed in with, ``theme`` what it chose, ``here`` the path that it is at,
-    which is to be told where a form is answered with a page.
+    ``t`` is the visitor's language, ``key`` the key that it signed in with, ``theme`` what it
+    chose, ``here`` the path that it is at, which is to be told where a form is answered with a
+    page.
     """
     session = visitor().session
     language = languages.chosen()
@@ -25,7 +25,6 @@ def page(template: str, status: int = 200, *, here: str | None = None, **values:
         t=language,
         languages=languages.LANGUAGES,
         theme=taste.theme(),
-        csrf=forgery.token(),
         key=session.key if session else None,
         is_admin=session is not None and Scope.ADMIN in session.key.scopes,
         here=here or (request.full_path.removesuffix("?") if request.method == "GET" else "/"),

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import secrets
 from dataclasses import dataclass
 
-from flask import Response as FlaskResponse
 from flask import current_app, g, request
 from werkzeug.wrappers import Response
 
@@ -13,16 +11,16 @@ from api.services import services
 from jobs.sessions import Session, Sessions
 
 _SESSION = "llava_jobs_session"
-_VISITOR = "llava_jobs_visitor"
+_DAY_S = 86_400
+"""By which a cookie outlives its session, so that a visitor can be told that it is over."""
 
 
 @dataclass(frozen=True)
 class Visitor:
-    """A browser: ``secret`` is known to it and to us alone, ``session`` is whom it signed in."""
+    """A browser: ``session`` is whom it signed in; ``is_over``: it still names one that ended."""
 
-    secret: str
     session: Session | None
-    is_new: bool = False
+    is_over: bool = False
 
 
 def visitor() -> Visitor:
@@ -35,7 +33,7 @@ def visitor() -> Visitor:
 
 def remain_unknown() -> None:
     """Have the request be nobody's, for a page that must do without the store."""
-    g.visitor = Visitor(secrets.token_urlsafe(32), None)
+    g.visitor = Visitor(None)
 
 
 def sessions() -> Sessions:
@@ -46,7 +44,15 @@ def sessions() -> Sessions:
 
 def begin(response: Response, session: Session) -> None:
     """Give a browser its session."""
-    _give(response, _SESSION, session.token, services().settings.session_s)
+    response.set_cookie(
+        _named(_SESSION),
+        session.token,
+        max_age=services().settings.session_s + _DAY_S,
+        secure=is_secure(),
+        httponly=True,
+        samesite="Lax",
+        path="/",
+    )
 
 
 def end(response: Response) -> None:
@@ -57,14 +63,6 @@ def end(response: Response) -> None:
     response.delete_cookie(_named(_SESSION), secure=is_secure(), httponly=True, samesite="Lax")
 
 
-def remember(response: FlaskResponse) -> FlaskResponse:
-    """Give a browser that is new here something to prove its forms with."""
-    found: Visitor | None = g.get("visitor")
-    if found is not None and found.is_new:
-        _give(response, _VISITOR, found.secret, None)
-    return response
-
-
 def is_secure() -> bool:
     """Whether the browser speaks TLS, be it to something in front of us."""
     return request.is_secure or services().settings.public_url.lower().startswith("https:")
@@ -73,24 +71,9 @@ def is_secure() -> bool:
 def _recognized() -> Visitor:
     token = request.cookies.get(_named(_SESSION))
     session = sessions().find(token) if token else None
-    if session is not None:
-        return Visitor(session.token, session)
-    known = request.cookies.get(_named(_VISITOR))
-    return Visitor(known or secrets.token_urlsafe(32), None, is_new=not known)
+    return Visitor(session, is_over=token is not None and session is None)
 
 
 def _named(cookie: str) -> str:
     """Return a cookie's name: by the prefix browsers know that no other host may set it."""
     return f"__Host-{cookie}" if is_secure() else cookie
-
-
-def _give(response: Response, cookie: str, value: str, life_s: int | None) -> None:
-    response.set_cookie(
-        _named(cookie),
-        value,
-        max_age=life_s,
-        secure=is_secure(),
-        httponly=True,
-        samesite="Lax",
-        path="/",
-    )

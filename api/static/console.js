@@ -15,6 +15,24 @@ function changed() {
   document.body.dispatchEvent(new CustomEvent("job-changed"));
 }
 
+// What did not work
+
+/** Says why, where the page has a place for it. */
+function refuse(text) {
+  const notice = document.createElement("p");
+  notice.className = "notice bad";
+  notice.role = "alert";
+  notice.textContent = text;
+  $("refusal").replaceChildren(notice);
+}
+
+/** Whether somebody signed in again, or has to: what is typed stays where it is. */
+function session(isOver, part) {
+  const shown = $("refusal").querySelector("[data-code=session_over]");
+  if (isOver && !shown) $("refusal").replaceChildren(...part.body.children);
+  if (!isOver) shown?.remove();
+}
+
 // Answers, as they come
 
 const AGAIN_MS = 3000;
@@ -24,9 +42,14 @@ function follow(box) {
   const source = new EventSource(`${box.dataset.job}/events`);
   followed.set(box, source);
   const words = () => box.querySelector("[data-words]");
+  let silence;
+  source.addEventListener("open", () => {
+    clearTimeout(silence);
+    lost(box, false);
+  });
   source.addEventListener("status", (event) => {
     if (JSON.parse(event.data).restart) words().textContent = "";
-    renew(box, ".state");
+    renew(box, ".state").catch(() => {}); // what follows, or the next status, says it again
   });
   source.addEventListener("token", (event) => {
     words().append(JSON.parse(event.data).text);
@@ -34,40 +57,62 @@ function follow(box) {
   });
   source.addEventListener("done", () => {
     source.close();
-    renew(box, null);
+    settle(box, 0);
   });
   source.addEventListener("error", () => {
     // A browser takes up again what broke off, but not what was refused.
-    if (source.readyState === EventSource.CLOSED) again(box);
+    if (source.readyState === EventSource.CLOSED) settle(box, AGAIN_MS);
+    clearTimeout(silence);
+    silence = setTimeout(() => lost(box, source.readyState !== EventSource.OPEN), AGAIN_MS);
   });
 }
 
-function again(box) {
+/** Shows a box as the server has it, however long that takes. */
+function settle(box, after) {
   setTimeout(async () => {
-    const renewed = await renew(box, null).catch(() => false);
-    if (!renewed && box.isConnected) again(box);
-  }, AGAIN_MS);
+    const renewed = await renew(box, null).catch(() => lost(box, true));
+    if (!renewed && box.isConnected) settle(box, AGAIN_MS);
+  }, after);
+}
+
+/** Says that the server of a box cannot be reached, or no longer so. */
+function lost(box, isLost) {
+  const notice = box.querySelector("[data-lost]");
+  if (notice) notice.hidden = !isLost;
 }
 
 /** Shows a box, or a part of it, as the server has it now; false where it does not tell. */
 async function renew(box, part) {
   const response = await fetch(box.dataset.answer, { headers: { "HX-Request": "true" } });
-  if (response.status === 401) location.reload(); // which leads to the door
-  if (!response.ok || !box.isConnected) return false;
   const page = new DOMParser().parseFromString(await response.text(), "text/html");
+  session(response.status === 401, page);
+  lost(box, response.status >= 500);
+  if (!response.ok || !box.isConnected) return false;
   const fresh = page.querySelector(".answer");
-  changed();
   if (part) {
     const [from, to] = [fresh.querySelector(part), box.querySelector(part)];
     if (from && to) to.replaceWith(from);
+    changed();
     return true;
   }
   const focused = box.contains(document.activeElement);
-  tell(fresh.dataset.news);
+  const seen = isSeen(box);
   box.replaceWith(fresh);
   htmx.process(fresh);
   if (focused) (fresh.querySelector("input[name=question]") ?? fresh).focus();
+  if (seen) fresh.scrollIntoView({ block: "nearest" });
   return true;
+}
+
+function isSeen(box) {
+  const { top, bottom } = box.getBoundingClientRect();
+  return top >= 0 && bottom <= innerHeight;
+}
+
+/** After an answer took another's place, as the stream or a button had it. */
+function replaced(box) {
+  tell(box.dataset.news);
+  changed();
 }
 
 function followAll() {
@@ -86,7 +131,8 @@ function followAll() {
 
 function choose(files) {
   const pictures = [...files].filter((file) => file.type.startsWith("image/"));
-  if (!pictures.length) return;
+  if (!pictures.length) return refuse($("drop").dataset.refused);
+  $("refusal").replaceChildren();
   const chosen = new DataTransfer();
   chosen.items.add(pictures[0]);
   $("image").files = chosen.files;
@@ -141,11 +187,18 @@ function composer(form) {
       choose(event.clipboardData.files);
     }
   });
-  form.addEventListener("keydown", (event) => {
-    if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) form.requestSubmit();
-  });
   form.addEventListener("submit", () => ($("refusal").textContent = ""));
   show();
+}
+
+/** Enter asks, in the form and below an answer; with Shift it begins a line. */
+function send(event) {
+  const field = event.target.closest("[name=question]");
+  const isWriting = event.isComposing || event.keyCode === 229; // as Chinese is, by its sounds
+  if (!field || event.key !== "Enter" || event.shiftKey || isWriting) return;
+  event.preventDefault();
+  const button = field.form.querySelector("button:not([type])");
+  if (!button.disabled) field.form.requestSubmit(button);
 }
 
 /** After a question was taken: the form is free again, and the eye is led to the answer. */
@@ -155,8 +208,8 @@ function asked(turn) {
     form.reset();
     show();
   }
-  const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
-  turn.scrollIntoView({ block: "nearest", behavior: calm ? "auto" : "smooth" });
+  const behavior = matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth";
+  turn.scrollIntoView({ block: "nearest", behavior });
   turn.focus({ preventScroll: true });
   tell(turn.querySelector(".answer").dataset.news);
   // Of an answer that was there at once, no stream will tell.
@@ -185,18 +238,27 @@ async function copy(button) {
 
 // Times, as they are here
 
+const CLOCKS = {
+  minute: (at, language) => at.toLocaleTimeString(language, { timeStyle: "short" }),
+  short: (at, language) => (isToday(at) ? CLOCKS.minute(at, language) : CLOCKS.date(at, language)),
+  date: (at, language) => at.toLocaleString(language, { dateStyle: "medium", timeStyle: "short" }),
+  full: (at, language) =>
+    isToday(at)
+      ? at.toLocaleTimeString(language, { timeStyle: "medium" })
+      : CLOCKS.date(at, language),
+};
+
+function isToday(at) {
+  return at.toDateString() === new Date().toDateString();
+}
+
+/** Tells times as they are here, those too that the server has just told anew. */
 function localize() {
   const page = document.documentElement.lang.slice(0, 2);
   const language = navigator.languages.find((tag) => tag.startsWith(page)) ?? page;
-  const today = new Date().toDateString();
-  for (const time of document.querySelectorAll("time:not([data-local])")) {
-    const at = new Date(time.dateTime);
-    const near = at.toDateString() === today && time.dataset.dated === undefined;
-    const clock = time.dataset.short === undefined ? "medium" : "short";
-    time.dataset.local = "";
-    time.textContent = near
-      ? at.toLocaleTimeString(language, { timeStyle: clock })
-      : at.toLocaleString(language, { dateStyle: "medium", timeStyle: "short" });
+  for (const time of document.querySelectorAll("time")) {
+    const text = CLOCKS[time.dataset.clock ?? "full"](new Date(time.dateTime), language);
+    if (time.textContent !== text) time.textContent = text;
   }
 }
 
@@ -206,17 +268,26 @@ function look() {
 }
 
 document.addEventListener("DOMContentLoaded", () => {
+  htmx.config.morphIgnore.push("open"); // what somebody has opened stays open
   if ($("composer")) composer($("composer"));
+  document.addEventListener("keydown", send);
   document.addEventListener("click", (event) => {
     const button = event.target.closest("[data-copy]");
     if (button) copy(button);
   });
+  document.addEventListener("htmx:error", ({ target, detail }) => {
+    if (detail.ctx && target.matches("form")) refuse(document.body.dataset.lost);
+  });
   new MutationObserver((changes) => {
     for (const { addedNodes } of changes) {
-      for (const node of addedNodes) if (node.classList?.contains("turn")) asked(node);
+      for (const node of addedNodes) {
+        if (node.classList?.contains("turn")) asked(node);
+        if (node.classList?.contains("answer")) replaced(node);
+        if (node.role === "alert") node.scrollIntoView({ block: "nearest" });
+      }
     }
     look();
-  }).observe($("main"), { childList: true, subtree: true });
+  }).observe($("main"), { childList: true, characterData: true, subtree: true });
   look();
 });
 

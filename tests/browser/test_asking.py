@@ -281,31 +281,82 @@ def test_another_tenants_job_is_not_there(
     expect(page.locator("body")).not_to_contain_text("light")
 
 
-def test_a_form_without_its_token_is_refused(page: Page) -> None:
-    page.goto("/")
-    page.locator("form[action='/sign-out'] input[name=csrf]").evaluate("input => input.remove()")
-    page.get_by_role("button", name="Sign out").click()
-    expect(page.get_by_role("heading", level=1)).to_have_text("That was not allowed")
-    page.goto("/")
-    expect(page.locator("#composer")).to_be_visible()
-
-
-def test_a_session_that_is_over_leads_to_the_door_and_back(
-    new_page: NewPage, answering: Installation
-) -> None:
-    page = new_page(storage_state=None)
-    sign_in(page, answering.key)
+def sign_out_elsewhere(page: Page) -> None:
+    """End the session of a page, which does not learn of it."""
     other = page.context.new_page()
     other.goto("/")
     other.get_by_role("button", name="Sign out").click()
     expect(other).to_have_url(re.compile("/sign-in$"))
+    other.close()
+
+
+def sign_in_beside(page: Page, key: str) -> None:
+    """Sign in by the link of a page that says that the session is over."""
+    with page.expect_popup() as door:
+        page.locator("main a[href='/sign-in']").click()
+    door.value.locator("#key").fill(key)
+    door.value.keyboard.press("Enter")
+    expect(door.value.locator("#composer")).to_be_visible()
+    door.value.close()
+
+
+def test_when_the_session_is_over_the_form_is_kept_and_sent_after_signing_in_again(
+    new_page: NewPage, answering: Installation
+) -> None:
+    page = new_page(storage_state=None)
+    sign_in(page, answering.key)
     page.locator("#image").set_input_files(PICTURES / "landscape.jpg")
     page.locator("#question").fill("What is the error code?")
+    sign_out_elsewhere(page)
     page.locator("#ask").click()
-    expect(page).to_have_url(re.compile("/sign-in"))
+    expect(page.get_by_role("alert")).to_contain_text("Your session is over")
+    expect(page.locator("#chosen-name")).to_have_text("landscape.jpg")
+    expect(page.locator("#question")).to_have_value("What is the error code?")
+    sign_in_beside(page, answering.key)
+    page.locator("#ask").click()
+    expect(page.locator(".turn .words")).to_have_text(CODE)
+    expect(page.get_by_role("alert")).to_have_count(0)
+
+
+def test_without_scripts_what_was_sent_when_the_session_was_over_is_sent_by_a_reload(
+    new_page: NewPage, answering: Installation
+) -> None:
+    page = new_page(java_script_enabled=False, storage_state=None)
+    sign_in(page, answering.key)
+    page.locator("#image").set_input_files(PICTURES / "landscape.jpg")
+    page.locator("#question").fill("What is the error code?")
+    sign_out_elsewhere(page)
+    page.locator("#ask").click()
+    expect(page.locator("main")).to_contain_text("Your session is over.")
+    sign_in_beside(page, answering.key)
+    page.reload()
+    expect(page.locator(".answer .words")).to_have_text(CODE)
+
+
+def test_a_session_that_ends_while_a_question_waits_takes_nothing_of_the_next_one(
+    new_page: NewPage, answering: Installation, halted: Callable[[], None]
+) -> None:
+    page = new_page(storage_state=None)
+    sign_in(page, answering.key)
+    turn = ask(page, "What colour is the light, at the end of a session?")
+    expect(turn.locator(".state")).to_be_visible()
+    page.locator("#question").fill("And the next one?")
+    sign_out_elsewhere(page)
+    halted()
+    expect(page.get_by_role("alert")).to_contain_text("Your session is over")
+    expect(page.locator("#question")).to_have_value("And the next one?")
+    sign_in_beside(page, answering.key)
+    expect(turn.locator(".words"), "the page looks again by itself").to_have_text(RED)
+    expect(page.get_by_role("alert")).to_have_count(0)
+
+
+def test_a_page_opened_without_a_session_leads_to_the_door_and_back(
+    new_page: NewPage, answering: Installation
+) -> None:
+    page = new_page(storage_state=None)
     page.goto("/jobs/job_x")
-    sign_in_again = page.locator("#key")
-    sign_in_again.fill(answering.key)
+    expect(page.get_by_role("alert"), "there was no session").to_have_count(0)
+    page.locator("#key").fill(answering.key)
     page.keyboard.press("Enter")
     expect(page).to_have_url(re.compile("/jobs/job_x$"))
 

@@ -6,10 +6,13 @@ from typing import Any
 import pytest
 from flask import Flask
 
+from api.console.languages import language
 from jobs.keys import Keys, Scope
 from jobs.sessions import Sessions
 from tests.unit.api.conftest import Caller
 from tests.unit.api.console.conftest import HTML, Browser
+
+en = language("en")
 
 
 def cookie(response: Any) -> str:
@@ -31,10 +34,11 @@ def test_a_key_opens_a_session_in_a_cookie_that_no_script_and_no_other_site_gets
 
 def test_over_tls_the_cookie_stays_on_tls_and_on_this_host(app: Flask, api: Caller) -> None:
     http = app.test_client()
-    page = http.get("/sign-in", base_url="https://localhost", headers=HTML).text
-    token = re.findall(r'name="csrf" value="(\w+)"', page)[0]
     response = http.post(
-        "/sign-in", base_url="https://localhost", data={"csrf": token, "key": api.key}
+        "/sign-in",
+        base_url="https://localhost",
+        data={"key": api.key},
+        headers={"Origin": "https://localhost"},
     )
     assert cookie(response).startswith("__Host-")
     assert "; Secure;" in cookie(response)
@@ -73,9 +77,39 @@ def test_nobody_is_led_to_another_site(visitor: Browser, api: Caller, next_page:
 
 
 def test_what_a_script_asks_for_is_refused_rather_than_led_away(visitor: Browser) -> None:
-    response = visitor.get("/jobs/x", **{"Sec-Fetch-Mode": "cors"})
+    for headers in ({"Sec-Fetch-Mode": "cors"}, {"HX-Request": "true"}):
+        response = visitor.get("/jobs/x", **headers)
+        assert response.status_code == 401
+        assert "HX-Redirect" not in response.headers, "which would lose what is typed"
+    assert response.headers["HX-Retarget"] == "#refusal"
+    assert en("refused.session_over") in response.text
+    assert 'href="/sign-in" target="_blank"' in response.text
+
+
+def test_who_sends_a_form_when_the_session_is_over_is_told_how_to_send_it_again(
+    browser: Browser, api: Caller, client: Any
+) -> None:
+    Keys(client).revoke(api.key.split("_")[1])
+    response = browser.post("/ask", question="What is the error code?")
     assert response.status_code == 401
-    assert response.headers["HX-Redirect"] == "/sign-in"
+    assert en("refusal.401.cause") in response.text
+    assert en("refusal.401.next") in response.text
+    assert 'href="/sign-in" target="_blank"' in response.text
+
+
+def test_the_door_says_that_a_session_is_over(browser: Browser, api: Caller, client: Any) -> None:
+    Keys(client).revoke(api.key.split("_")[1])
+    assert en("sign_in.session_over") in browser.get("/sign-in").text
+    assert browser.post("/sign-out").headers["Location"] == "/sign-in"
+    assert en("sign_in.session_over") not in browser.get("/sign-in").text
+
+
+def test_a_cookie_outlives_its_session_so_that_its_end_can_be_told(
+    visitor: Browser, api: Caller, app: Flask
+) -> None:
+    life_s = app.extensions["services"].settings.session_s
+    [age] = re.findall(r"Max-Age=(\d+)", cookie(visitor.sign_in(api.key)))
+    assert int(age) > life_s
 
 
 def test_signing_out_ends_the_session_also_for_whoever_copied_the_cookie(
