@@ -151,7 +151,15 @@ class Ledger:
             raise refused
         word, flat, *place = reply
         position = _bound(*map(int, place)) if place else None
-        return replace(Job.from_record(record(flat)), position=position), word == b"replayed"
+        fields = record(flat)
+        if fields.get("superseding"):
+            self._supersede_rest(fields["id"])
+        return replace(Job.from_record(fields), position=position), word == b"replayed"
+
+    def _supersede_rest(self, job_id: str) -> None:
+        """Withdraw what one script was not to withdraw by itself; a repeated call goes on there."""
+        while self._run("supersede", job_id, durable=True):
+            pass
 
     def get(self, tenant: str, job_id: str) -> Job | None:
         """Return a tenant's job; None where there is none, or it is another tenant's."""

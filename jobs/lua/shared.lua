@@ -474,6 +474,31 @@ local function why_withdrawn(job)
   return job.withdrawn or 'canceled'
 end
 
+-- Of a group that a job supersedes, the newest are looked at; and of these so many by one script, those that
+-- follow them counted, as a script must not hold up the store.
+local MOST_SUPERSEDED = 1000
+local SUPERSEDED_AT_ONCE = 200
+
+-- Withdraws jobs of a group, the newest before a number first. `left` is how many are to be looked at.
+-- Returns where another call goes on: the number and how many are left then; or '' where nothing is left.
+local function supersede(tenant, group, before, left)
+  local touched = 0
+  local ids = redis.call('ZREVRANGEBYSCORE', key('group', tenant, group), '(' .. before, '-inf', 'WITHSCORES',
+    'LIMIT', 0, math.min(left, SUPERSEDED_AT_ONCE + 1))
+  for i = 1, #ids, 2 do
+    local weight = 1 + redis.call('ZCARD', key('followers', ids[i]))
+    if touched > 0 and touched + weight > SUPERSEDED_AT_ONCE then
+      return before .. ' ' .. left
+    end
+    local other = read(ids[i])
+    if other then
+      withdraw(other, 'superseded')
+    end
+    touched, left, before = touched + weight, left - 1, ids[i + 1]
+  end
+  return ''
+end
+
 -- Puts a job back unanswered, or ends it where it is not wanted any more.
 local function give_back(job, outcome, charge, wait)
   let_go(job)

@@ -11,7 +11,6 @@
 -- One script ends all who follow a job, some tens of milliseconds for so many; the next one after
 -- them is run for itself, and is the one that later ones follow.
 local MOST_FOLLOWERS = 200
-local MOST_SUPERSEDED = 1000
 -- Jobs that a key finds again; more are let go once they are twice as many, not with each that comes.
 local LATEST = 20
 
@@ -92,10 +91,7 @@ local job = {
   key = ARGV[23],
 }
 if job.group ~= '' and ARGV[18] == '1' then
-  -- The newest of a group's jobs, as a script must not hold up the store.
-  for _, other in ipairs(redis.call('ZREVRANGE', key('group', tenant, job.group), 0, MOST_SUPERSEDED - 1)) do
-    withdraw(read(other), 'superseded')
-  end
+  job.superseding = supersede(tenant, job.group, job.seq, MOST_SUPERSEDED)
 end
 write(id, job)
 use_pictures(job, 1)

@@ -53,7 +53,12 @@ class Operation:
     def script(self) -> str:
         """The script that does it."""
         word = self.name.split()[0]
-        return {"hand": "release", "retry": "release", "supersede": "submit"}.get(word, word)
+        return {
+            "hand": "release",
+            "retry": "release",
+            "supersede": "submit",
+            "go": "supersede",
+        }.get(word, word)
 
     def __str__(self) -> str:
         return self.name
@@ -114,6 +119,16 @@ def _cancel_held(ledger: Ledger, clock: Clock) -> Any:
 def _unheard(ledger: Ledger, clock: Clock) -> None:
     held(ledger, clock)
     clock.forward(LIMITS.lease // 2)
+
+
+def _superseding(to: Scripted, _: Clock) -> Job:
+    """A job that is to withdraw one that waits and one that runs."""
+    queued(to, 1, group="g")
+    claimed(to)
+    queued(to, 2, group="g")
+    job = queued(to, 3, group="g")
+    to.client.hset(f"{PREFIX}job:{job.id}", "superseding", "3 9")
+    return job
 
 
 UPLOAD = ("acme", "img_1", "d" * 64, 16, 16, 60_000)
@@ -238,6 +253,7 @@ OPERATIONS = [
         lambda to, _: (queued(to, 1, group="g"), _claim_of(to, 2), queued(to, 3, group="g")),
         lambda to, _: to.submit(numbered(9, "And now?", group="g", supersede=True)),
     ),
+    Operation("go on superseding", _superseding, lambda to, job: to.script("supersede", job.id)),
     Operation("claim", lambda to, _: queued(to), lambda to, _: to.claim(MODEL, "w1"), False),
     Operation("claim a suspect", suspected, lambda to, _: to.claim(MODEL, "w2"), False),
     Operation("finish", held, lambda to, claim: to.finish(claim, ANSWER)),
