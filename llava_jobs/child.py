@@ -10,15 +10,21 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from textwrap import shorten
 
 _FIRST_BACKOFF_S = 1.0
 _LONGEST_BACKOFF_S = 30.0
 _STEADY_S = 60.0
+_LONGEST_WORDS = 200
 _PR_SET_PDEATHSIG = 1
 
 
 def end_with_parent() -> None:
-    """Have the kernel stop this process when its parent dies, however that dies (Linux only)."""
+    """Have the kernel stop this process when its parent dies, however that dies (Linux only).
+
+    The kernel goes by the thread that started the process: start it from the main thread, or from
+    one that outlives it.
+    """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
@@ -99,3 +105,11 @@ class Child:
         """Return the last line that the process wrote."""
         lines = self.log.read_text(errors="replace").strip().splitlines()
         return lines[-1] if lines else "it wrote nothing"
+
+    def describe_exit(self, status: int) -> str:
+        """Return in words how the process ended, with what it wrote last but for its log lines."""
+        if status < 0:
+            return f"was ended by signal {-status} ({signal.strsignal(-status)})"
+        words = self.last_words()
+        said = "" if words.startswith("{") else f" ({shorten(words, _LONGEST_WORDS)})"
+        return f"ended with status {status}{said}"

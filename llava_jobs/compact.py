@@ -21,6 +21,6 @@ def compact(within: int, data_dir: Path) -> None:
 
     Example: llava-jobs compact
     """
-    with opened_store(data_dir) as store:
+    with opened_store(data_dir, at_rest=True) as store:
         compaction.compact(store, within)
     click.echo("what was erased is in the store's file no more")

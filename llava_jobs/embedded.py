@@ -14,23 +14,31 @@ from typing import IO, cast
 import redis
 
 from jobs.errors import ConfigurationError
-from jobs.store import connect
 from llava_jobs.child import end_with_parent
-
-URL_FILE = "store.url"
-"""File in the data folder, for its owner's eyes, that tells other commands where the store is."""
+from llava_jobs.folder import PATIENCE_S, URL_FILE, await_lock, in_use, running_url
 
 
 class EmbeddedStore:
     """A Valkey server that lives with its owner; a context manager that starts and stops it.
 
     It listens on loopback alone, with a password drawn at each start that goes to it through its
-    standard input. Every write is synced to disk under ``data_dir``, and it takes at most
-    ``memory_mb`` of memory, by default a quarter of the machine's.
+    standard input. Every write is synced to disk under ``data_dir``, which the server keeps locked
+    until it has ended; ``owner`` is told to whoever wants the folder meanwhile. Other commands
+    find a store that ``is_shared`` by its file store.url, and wait for the end of one that is not.
+    It takes at most ``memory_mb`` of memory, by default a quarter of the machine's.
     """
 
-    def __init__(self, data_dir: Path, memory_mb: int | None = None) -> None:
+    def __init__(
+        self,
+        data_dir: Path,
+        memory_mb: int | None = None,
+        owner: str = "a program",
+        *,
+        is_shared: bool = True,
+    ) -> None:
         self.data_dir = data_dir
+        self._owner = owner
+        self._is_shared = is_shared
         self._memory_mb = memory_mb or _machine_memory_mb() // 4
         self.port = free_port()
         self._password = secrets.token_hex(24)
@@ -53,16 +61,26 @@ class EmbeddedStore:
             raise ConfigurationError("the embedded store is not started")
         return self._process.pid
 
-    def start(self) -> None:
+    def start(self, patience_s: float = PATIENCE_S) -> None:
         """Start the server and return once it answers.
 
-        Raises ConfigurationError where the wheel is missing, the folder in use or the start fails.
+        A folder that another server is about to leave is waited for, up to ``patience_s``. The
+        server ends with the thread that calls this, which should be the main one. Raises
+        FolderInUse, and ConfigurationError where the wheel is missing or the start fails.
         """
         self.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if running_url(self.data_dir):
-            raise ConfigurationError(
-                f"another llava-jobs uses {self.data_dir}; stop it, or name another --data-dir"
-            )
+        lock = await_lock(self.data_dir, self._owner, patience_s)
+        try:
+            if running_url(self.data_dir):  # a server of an older version, which holds no lock
+                raise in_use(self.data_dir)
+            self._launch(lock)
+        finally:
+            os.close(lock)  # from now on the server alone keeps it
+        self._await_ready()
+        if self._is_shared:
+            self._write_url()
+
+    def _launch(self, lock: int) -> None:
         with self.log.open("ab") as output:
             self._process = subprocess.Popen(  # noqa: S603
                 [str(_server_binary()), "-"],
@@ -71,13 +89,22 @@ class EmbeddedStore:
                 stderr=output,
                 start_new_session=True,  # Ctrl-C is for the owner, who stops it last
                 preexec_fn=end_with_parent,
+                pass_fds=(lock,),
             )
         with contextlib.suppress(BrokenPipeError), cast(IO[bytes], self._process.stdin) as stdin:
             stdin.write(self._configuration().encode())
-        self._await_ready()
-        url_file = self.data_dir / URL_FILE
-        url_file.touch(mode=0o600)
-        url_file.write_text(self.url)
+
+    def _write_url(self) -> None:
+        """Tell other commands where the store is, in one step: none reads half a URL."""
+        new = self.data_dir / f"{URL_FILE}.new"
+        new.touch(mode=0o600)
+        new.write_text(self.url)
+        new.replace(self.data_dir / URL_FILE)
+
+    def _remove_url(self) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            if (self.data_dir / URL_FILE).read_text() == self.url:
+                (self.data_dir / URL_FILE).unlink()
 
     def alive(self) -> bool:
         """Whether the server process runs."""
@@ -85,9 +112,9 @@ class EmbeddedStore:
 
     def stop(self) -> None:
         """Stop the server; what it accepted stays in the data folder."""
-        (self.data_dir / URL_FILE).unlink(missing_ok=True)
         if self._process is None:
             return
+        self._remove_url()
         self._process.terminate()
         try:
             self._process.wait(timeout=10)
@@ -131,22 +158,6 @@ class EmbeddedStore:
             time.sleep(0.02)
         self.stop()
         raise ConfigurationError(f"the embedded store did not start; {self.log} says why")
-
-
-def running_url(data_dir: Path) -> str | None:
-    """Return the URL of the store that runs on a data folder; None where none does."""
-    try:
-        url = (data_dir / URL_FILE).read_text()
-    except OSError:
-        return None
-    client = connect(url)
-    try:
-        client.ping()
-    except redis.RedisError:
-        return None
-    finally:
-        client.close()
-    return url
 
 
 def _server_binary() -> Path:

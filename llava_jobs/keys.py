@@ -46,7 +46,7 @@ def create_key(
 
     Example: llava-jobs keys create --tenant acme --scope read --expires-in 90d
     """
-    with opened_store(data_dir) as store:
+    with opened_store(data_dir, at_rest=True) as store:
         made = _keys(store).create(
             tenant, scopes=[Scope(name) for name in scopes], expires_in_s=expires_in
         )
@@ -97,7 +97,7 @@ def rotate_key(key_id: str, overlap: int, data_dir: Path) -> None:
 
     Example: llava-jobs keys rotate 1f2e3d4c5b6a --overlap 7d
     """
-    with opened_store(data_dir) as store:
+    with opened_store(data_dir, at_rest=True) as store:
         made = _keys(store).rotate(key_id, overlap)
     click.echo(made)
 
@@ -110,7 +110,7 @@ def revoke_key(key_id: str, data_dir: Path) -> None:
 
     Example: llava-jobs keys revoke 1f2e3d4c5b6a
     """
-    with opened_store(data_dir) as store:
+    with opened_store(data_dir, at_rest=True) as store:
         _keys(store).revoke(key_id)
     click.echo(f"revoked {key_id}")
 

@@ -58,7 +58,7 @@ def pause_intake(tenant: str | None, data_dir: Path) -> None:
 
     Example: llava-jobs intake pause --tenant acme
     """
-    with _opened(data_dir) as (operations, _):
+    with _opened(data_dir, at_rest=True) as (operations, _):
         operations.intake.pause(tenant)
     click.echo(f"paused the intake of {tenant or 'everybody'}")
 
@@ -71,7 +71,7 @@ def resume_intake(tenant: str | None, data_dir: Path) -> None:
 
     Example: llava-jobs intake resume --tenant acme
     """
-    with _opened(data_dir) as (operations, _):
+    with _opened(data_dir, at_rest=True) as (operations, _):
         operations.intake.resume(tenant)
     click.echo(f"resumed the intake of {tenant or 'everybody'}")
 
@@ -206,9 +206,9 @@ def retry_job(job_id: str, data_dir: Path) -> None:
 
 
 @contextmanager
-def _opened(data_dir: Path) -> Iterator[tuple[Operations, Signals]]:
+def _opened(data_dir: Path, *, at_rest: bool = False) -> Iterator[tuple[Operations, Signals]]:
     settings = read_settings(None)
-    with opened_store(data_dir) as client:
+    with opened_store(data_dir, at_rest=at_rest) as client:
         durability = inspect(client, settings.durability).durability
         ledger = Ledger(client, Limits.from_settings(settings), durability=durability)
         yield Operations.of(client, ledger, settings), Signals(client, settings.lease_ms)

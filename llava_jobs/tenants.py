@@ -58,6 +58,6 @@ def limit_tenant(
     """
     if retention is not None and not 1 <= retention <= LONGEST_S:
         raise click.BadParameter(f"from 1s to {LONGEST_S // 86_400}d", param_hint="--retention")
-    with opened_store(data_dir) as store:
+    with opened_store(data_dir, at_rest=True) as store:
         Tenants(store).set_limits(tenant, TenantLimits(queued_jobs, requests_per_minute, retention))
     click.echo(f"set the limits of {tenant}")

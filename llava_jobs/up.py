@@ -20,6 +20,7 @@ from jobs.settings import Settings
 from jobs.store import connect, inspect
 from llava_jobs.child import Child
 from llava_jobs.embedded import EmbeddedStore
+from llava_jobs.folder import FolderInUse
 
 _TICK_S = 0.2
 _LONGEST_WAIT_S = 30
@@ -38,8 +39,13 @@ class Plan:
     @property
     def url(self) -> str:
         """The root of the API for a client on this machine."""
-        host = "127.0.0.1" if self.host in {"0.0.0.0", "::"} else self.host  # noqa: S104
-        return f"http://{host}:{self.port}"
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104
+        return f"http://{_authority(host, self.port)}"
+
+    @property
+    def bind(self) -> str:
+        """The address to listen on, as gunicorn reads it."""
+        return _authority(self.host, self.port)
 
 
 class Up:
@@ -126,7 +132,7 @@ class Up:
             yield given.get_secret_value()
             return
         memory_mb = self._plan.settings.store_memory_mb
-        with EmbeddedStore(self._plan.data_dir, memory_mb) as store:
+        with EmbeddedStore(self._plan.data_dir, memory_mb, "llava-jobs up") as store:
             self._embedded = store
             self._say(
                 f"embedded store: 127.0.0.1:{store.port}, data in {store.data_dir} "
@@ -150,7 +156,7 @@ class Up:
             "LLAVA_JOBS_MODEL": plan.settings.model,
             "PYTHONUNBUFFERED": "1",
         }
-        gunicorn = ["gunicorn", "-c", "python:api.serving", "-b", f"{plan.host}:{plan.port}"]
+        gunicorn = ["gunicorn", "-c", "python:api.serving", "-b", plan.bind]
         celery = ["celery", "--quiet", "-A", "worker", "worker", "--loglevel", "WARNING"]
         commands = {
             "api": [*gunicorn, "api:create_app()"],
@@ -191,8 +197,13 @@ class Up:
         wait = min(2**self._store_starts, _LONGEST_WAIT_S)
         self._store_starts += 1
         self._say(f"the store ended; starting it again in {wait} s; {store.log} says more")
-        if not self._pause(wait):
-            store.start()
+        if self._pause(wait):
+            return
+        try:
+            store.start(patience_s=0)
+        except FolderInUse as error:
+            self._say(str(error))
+        else:
             self._say("the store started again")
 
     def _look_after_children(self) -> None:
@@ -204,7 +215,7 @@ class Up:
             if status is not None:
                 wait = child.schedule_restart()
                 self._say(
-                    f"{child.name} ended with status {status} ({child.last_words()}); "
+                    f"{child.name} {child.describe_exit(status)}; "
                     f"starting it again in {wait:g} s; {child.log} says more"
                 )
             elif child.start_if_due():
@@ -222,6 +233,11 @@ class Up:
             child.join(10)
 
 
+def _authority(host: str, port: int) -> str:
+    """Return an address and port as a URL has them (RFC 3986): IPv6 in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 def _check_free(host: str, port: int) -> None:
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -229,7 +245,8 @@ def _check_free(host: str, port: int) -> None:
             probe.bind((host, port))
         except OSError as error:
             raise ConfigurationError(
-                f"cannot listen on {host}:{port} ({error.strerror}); choose another --port"
+                f"cannot listen on {_authority(host, port)} ({error.strerror}); "
+                "choose another --port"
             ) from None
 
 

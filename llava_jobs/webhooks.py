@@ -60,7 +60,7 @@ def make_secret(tenant: str, data_dir: Path) -> None:
 
     Example: llava-jobs webhooks secret --tenant acme
     """
-    with opened_store(data_dir) as store:
+    with opened_store(data_dir, at_rest=True) as store:
         click.echo(_secrets(store).create(tenant))
 
 
@@ -74,7 +74,7 @@ def rotate_secret(tenant: str, data_dir: Path) -> None:
 
     Example: llava-jobs webhooks rotate --tenant acme
     """
-    with opened_store(data_dir) as store:
+    with opened_store(data_dir, at_rest=True) as store:
         click.echo(_secrets(store).rotate(tenant))
 
 
@@ -87,7 +87,7 @@ def enable_url(url: str, tenant: str, data_dir: Path) -> None:
 
     Example: llava-jobs webhooks enable https://example.com/hook --tenant acme
     """
-    with opened_store(data_dir) as store:
+    with opened_store(data_dir, at_rest=True) as store:
         if not Deliveries(store).enable(tenant, url):
             raise NotFound("no such URL of this tenant is disabled", code="webhook_not_disabled")
     click.echo(f"enabled {url}")

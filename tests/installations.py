@@ -40,16 +40,18 @@ def free_port() -> int:
 
 
 def run(*arguments: str, within_s: float = SOON_S, **settings: str) -> tuple[int, str]:
-    """Run the `llava-jobs` command to its end; its status and all that it printed."""
+    """Run the `llava-jobs` command to its end; its status and what it printed.
+
+    What it said on standard error beside that is there only where it failed.
+    """
     ran = subprocess.run(
         [*COMMAND, *arguments],
         env=environment(**settings),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
+        capture_output=True,
         text=True,
         timeout=within_s,
     )
-    return ran.returncode, ran.stdout
+    return ran.returncode, ran.stdout + (ran.stderr if ran.returncode else "")
 
 
 @dataclass(frozen=True)

@@ -170,7 +170,7 @@ def test_a_killed_worker_is_replaced_and_no_job_is_lost(
 
     os.kill(installation.process("celery").pid, signal.SIGKILL)
 
-    installation.line(r"^worker-1 ended with status -9 ")
+    installation.line(r"^worker-1 was ended by signal 9 \(Killed\); starting it again in ")
     installation.line(r"^worker-1 started again$")
     ends = [ended(http, job_id) for job_id in jobs]
     assert {job["status"] for job in ends} == {"succeeded"}
@@ -181,7 +181,7 @@ def test_a_killed_worker_is_replaced_and_no_job_is_lost(
 
 def test_a_killed_api_is_replaced(installation: Installation, http: httpx.Client) -> None:
     os.kill(installation.process("gunicorn").pid, signal.SIGKILL)
-    installation.line(r"^api ended with status -9 ")
+    installation.line(r"^api was ended by signal 9 ")
     installation.line(r"^api started again$")
 
     def answers() -> bool:

@@ -22,7 +22,7 @@ def command(store: EmbeddedStore, client: Any) -> Command:
         environment = {"LLAVA_JOBS_REDIS_URL": store.url}
         result = CliRunner().invoke(cli, words, env=environment)
         assert result.exit_code == status, result.output
-        return result.output.strip()
+        return (result.output if status else result.stdout).strip()
 
     return run
 

@@ -28,7 +28,7 @@ def command(store: EmbeddedStore, client: Any) -> Command:
         environment = {"LLAVA_JOBS_REDIS_URL": store.url}
         result = CliRunner().invoke(cli, words, env=environment, catch_exceptions=False)
         assert result.exit_code == 0, result.output
-        return result.output.strip()
+        return result.stdout.strip()
 
     return run
 
