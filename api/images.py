@@ -10,30 +10,34 @@ where pebble takes 0.9 and 10 ms.
 from __future__ import annotations
 
 import hashlib
-import json
-import math
 import os
 import queue
-import signal
-import socket
-import subprocess
-import sys
 import threading
-import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import dataclass, field
 
-from api.decoding_wire import Limits, receive_frame, send_frame
+from api.decoder import Decoder, NotStarted, OutOfTime
+from api.decoding_wire import Limits
+from api.fair_semaphore import Crowded, FairSemaphore
 from jobs.errors import InvalidRequest
 
-START_TIMEOUT_S = 10.0
-MAX_ANSWER_BYTES = 128 << 20
-KEPT_ENVIRONMENT = ("LD_LIBRARY_PATH", "PYTHONHOME")
+MOST_DECODERS = 4
+"""By default, of one API process: each may take as much memory as a large picture does."""
+TIMER_FACTOR = 2
+"""A decoder's own timer ends it after so many times its time, as the kernel's ticks count it.
+
+These may be far from what was really used, which is known once a process has ended.
+"""
+WALL_FACTOR = 4
+"""On a machine that is busy with other things, decoding may take so many times its time."""
+WAITING = 96
+WAITING_OF_ONE = 64
+"""How many pictures may wait to be decoded, of all and of one tenant; each holds a thread."""
 STATUS = {
     "image_empty": 400,
     "image_too_many_bytes": 413,
     "image_unsupported": 415,
+    "too_many_uploads": 429,
     "images_busy": 503,
 }
 
@@ -43,7 +47,8 @@ class ImageRejected(InvalidRequest):
 
     Codes: ``image_empty`` (400), ``image_too_many_bytes`` (413), ``image_unsupported`` (415),
     ``image_too_large``, ``image_shape``, ``image_truncated``, ``image_corrupt``, ``image_timeout``
-    (all 422) and, for want of a free decoder and not for the picture's sake, ``images_busy`` (503).
+    (all 422) and, for want of a free decoder and not for the picture's sake, ``images_busy`` (503)
+    and, where it is the tenant's own pictures that all wait for, ``too_many_uploads`` (429).
     """
 
     title = "The picture cannot be taken"
@@ -75,39 +80,52 @@ class CanonicalImage:
 class ImageDoor:
     """Turns uploads into canonical pictures in killable children; safe to share among threads.
 
-    ``processes`` uploads are decoded at a time; ``timeout_s`` bounds one decoding,
-    ``queue_timeout_s`` the wait for its turn; ``memory_bytes`` is one decoder's address space.
-    ``program`` is what a child's interpreter runs, and is an argument for the sake of tests.
-    Not to be shared over a fork: create one in each server process, and close it.
+    ``processes`` uploads are decoded at a time, those of tenants in turn. Where there are several
+    processes, one tenant has one fewer, so that its large pictures hold up nobody else's.
+
+    ``timeout_s`` is the processor time of one decoding, ``wall_s`` the time that it may take on a
+    busy machine, ``queue_timeout_s`` the wait for its turn; ``memory_bytes`` is one decoder's
+    address space. ``program`` is what a child's interpreter runs, and is an argument for the sake
+    of tests. Not to be shared over a fork: create one in each server process, and close it.
     """
 
     def __init__(
         self,
         *,
-        processes: int = 1,
-        timeout_s: float = 1.9,
+        processes: int | None = None,
+        timeout_s: float = 5.0,
+        wall_s: float | None = None,
         queue_timeout_s: float = 10.0,
+        waiting_of_one: int = WAITING_OF_ONE,
         memory_bytes: int = 1536 << 20,
         max_bytes: int = 32 << 20,
         max_pixels: int = 50_000_000,
         program: Sequence[str] = ("-m", "api.decoding_process"),
     ) -> None:
+        processes = processes or min(MOST_DECODERS, _cores())
         self._timeout_s = timeout_s
+        self._wall_s = wall_s or timeout_s * WALL_FACTOR
         self._queue_timeout_s = queue_timeout_s
         self._max_bytes = max_bytes
         self._owner = os.getpid()
         self._closed = False
         self._lock = threading.Lock()
         limits = Limits(
-            max_pixels=max_pixels, memory_bytes=memory_bytes, cpu_s=math.ceil(timeout_s) + 1
+            max_pixels=max_pixels, memory_bytes=memory_bytes, cpu_s=timeout_s * TIMER_FACTOR
         )
-        self._children = [_Child(program, limits) for _ in range(processes)]
-        self._idle: queue.SimpleQueue[_Child] = queue.SimpleQueue()
+        self._children = [Decoder(program, limits) for _ in range(processes)]
+        self._turns = FairSemaphore(
+            processes,
+            of_one=max(1, processes - 1),
+            waiting=WAITING,
+            waiting_of_one=waiting_of_one,
+        )
+        self._idle: queue.SimpleQueue[Decoder] = queue.SimpleQueue()
         for child in self._children:
             self._idle.put(child)
 
-    def canonical(self, data: bytes) -> CanonicalImage:
-        """Return the canonical picture of an upload's bytes; raises ImageRejected."""
+    def canonical(self, data: bytes, tenant: str = "") -> CanonicalImage:
+        """Return the canonical picture of an upload of a tenant's; raises ImageRejected."""
         if os.getpid() != self._owner:
             raise RuntimeError("an ImageDoor was shared over a fork; create one in each process")
         if not data:
@@ -118,127 +136,82 @@ class ImageDoor:
                 f"the picture is larger than {self._max_bytes:,} bytes; make or save it smaller",
             )
         try:
-            child = self._idle.get(timeout=self._queue_timeout_s)
-        except queue.Empty:
-            raise _busy() from None
+            self._turns.acquire(tenant, timeout_s=self._queue_timeout_s)
+        except Crowded as crowded:
+            raise (_too_many() if crowded.own else _busy()) from None
+        child = self._idle.get()
         try:
             return self._decoded(child, data)
         finally:
             self._idle.put(child)
+            self._turns.release(tenant)
 
     def close(self) -> None:
         """End the children; uploads under way and later ones are rejected as ``images_busy``."""
         with self._lock:
             self._closed = True
             for child in self._children:
-                child.kill()
-        for _ in self._children:
-            child = self._idle.get()
+                child.end()
+        idle = [self._idle.get() for _ in self._children]
+        for child in idle:
             child.disconnect()
             self._idle.put(child)
 
-    def _decoded(self, child: _Child, data: bytes) -> CanonicalImage:
+    def _decoded(self, child: Decoder, data: bytes) -> CanonicalImage:
+        code = "image_corrupt"
         for _ in range(2):
             try:
-                header, body = child.ask(data, self._timeout_s)
+                header, body = child.ask(data, self._wall_s)
                 if "code" in header:
                     raise ImageRejected(str(header["code"]), str(header["message"]))
                 return CanonicalImage(body, int(header["width"]), int(header["height"]))
-            except _NotStartedError:
+            except NotStarted:
                 self._replace(child)
                 raise _busy() from None
-            except TimeoutError:
+            except OutOfTime as ended:
                 self._replace(child)
-                raise ImageRejected(
-                    "image_timeout",
-                    "decoding the picture took too long; make it smaller or save it anew",
-                ) from None
+                if ended.spent_s >= self._timeout_s:
+                    raise ImageRejected(
+                        "image_timeout", "the picture takes too long to decode; make it smaller"
+                    ) from None
+                code = "images_busy"
+                if not ended.early:
+                    break
             except (EOFError, OSError):
                 # Twice, because a child may also end for a reason that is not this picture.
                 self._replace(child)
             except (LookupError, TypeError, ValueError):
                 self._replace(child)
                 break
-        raise ImageRejected(
-            "image_corrupt", "the picture broke its decoder; save it anew, as PNG or JPEG"
-        )
+        if code == "images_busy":
+            raise _busy(retry_after=5)
+        raise ImageRejected(code, "the picture broke its decoder; save it anew, as PNG or JPEG")
 
-    def _replace(self, child: _Child) -> None:
+    def _replace(self, child: Decoder) -> None:
         with self._lock:
             if self._closed:
                 raise _busy()
-            child.kill()
+            child.end()
             child.disconnect()
             child.start()
 
 
-class _NotStartedError(Exception):
-    """Raised when a child's interpreter does not come up, or not in time."""
+def _cores() -> int:
+    """Return how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
-class _Child:
-    """One decoding process, and our end of the socket to it."""
-
-    def __init__(self, program: Sequence[str], limits: Limits) -> None:
-        self._program = program
-        self._limits = json.dumps(asdict(limits))
-        self.start()
-
-    def start(self) -> None:
-        """Start the process, and do not wait: it gets ready while the server goes on."""
-        self._ready = False
-        self._socket, theirs = socket.socketpair()
-        with theirs:
-            # Not the server's environment, which holds the secrets of its settings.
-            environment = {k: os.environ[k] for k in KEPT_ENVIRONMENT if k in os.environ}
-            environment["PYTHONPATH"] = os.pathsep.join(map(os.path.abspath, sys.path))
-            self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
-                [sys.executable, "-P", *self._program, str(theirs.fileno()), self._limits],
-                env=environment,
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                start_new_session=True,
-            )
-
-    def ask(self, data: bytes, timeout_s: float) -> tuple[dict[str, Any], bytes]:
-        """Return the answer to an upload: its header and body.
-
-        Raises TimeoutError; EOFError or OSError where the process has ended; ValueError where the
-        answer makes no sense; _NotStartedError.
-        """
-        self._await_ready()
-        deadline = time.monotonic() + timeout_s
-        try:
-            self._socket.settimeout(timeout_s)
-            send_frame(self._socket, {}, data)
-            return receive_frame(self._socket, MAX_ANSWER_BYTES, deadline)
-        except (EOFError, ConnectionError):
-            self.kill()
-            if self._process.returncode == -signal.SIGXCPU:
-                raise TimeoutError from None
-            raise
-
-    def kill(self) -> None:
-        """End the process."""
-        self._process.kill()
-        self._process.wait()
-
-    def disconnect(self) -> None:
-        """Close our end of the socket."""
-        self._socket.close()
-
-    def _await_ready(self) -> None:
-        if self._ready:
-            return
-        try:
-            receive_frame(self._socket, 0, time.monotonic() + START_TIMEOUT_S)
-        except (OSError, EOFError, ValueError) as error:
-            raise _NotStartedError from error
-        self._ready = True
-
-
-def _busy() -> ImageRejected:
+def _busy(retry_after: int = 1) -> ImageRejected:
     return ImageRejected(
-        "images_busy", "no image decoder is free just now; try again", retry_after=1
+        "images_busy", "no image decoder is free just now; try again", retry_after=retry_after
+    )
+
+
+def _too_many() -> ImageRejected:
+    return ImageRejected(
+        "too_many_uploads",
+        "as many of your pictures as may are being decoded; send this one after Retry-After",
+        retry_after=1,
     )

@@ -33,7 +33,7 @@ class Pictures:
         found = [
             self._upload(owner, source.id)
             if source.id is not None
-            else self.door.canonical(self._bytes(source))
+            else self.door.canonical(self._bytes(source), owner)
             for source in sources
         ]
         parts = [
@@ -44,7 +44,7 @@ class Pictures:
 
     def upload(self, owner: str, data: bytes) -> Upload:
         """Decode and store a picture and give it an id; raises InvalidRequest, LedgerFull."""
-        picture = self.door.canonical(data)
+        picture = self.door.canonical(data, owner)
         self.store.put(owner, picture.digest, picture.data)
         return self.uploads.add(owner, picture.digest, picture.width, picture.height)
 

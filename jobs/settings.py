@@ -203,11 +203,23 @@ class Settings(BaseSettings):
         gt=0,
         description="how long a chat completion waits for its answer before 504; its job goes on",
     )
-    image_processes: int = Field(
-        default=1, ge=1, description="processes in which an API process decodes uploads"
+    image_processes: int | None = Field(
+        default=None,
+        ge=1,
+        description="processes in which an API process decodes uploads, of which one tenant may "
+        "hold all but one; unset: one for each core, at most 4",
     )
     image_timeout_s: float = Field(
-        default=1.9, gt=0, description="time that decoding one upload may take"
+        default=5,
+        gt=0,
+        description="processor time that decoding one upload may take: it is ended after twice as "
+        "much, 422, or after four times as long on a busy machine, 503",
+    )
+    tenant_waiting_images: int = Field(
+        default=64,
+        ge=1,
+        description="pictures of one tenant that may wait to be decoded in one API process; above: "
+        "429",
     )
 
     session_s: int = Field(

@@ -9,42 +9,45 @@ import signal
 import socket
 import sys
 import threading
+from collections.abc import Callable
 
 from api.decoding import Canonical, canonicalise
 from api.decoding_process import main
 from api.decoding_wire import Limits
 
+_served = 0
+
 
 def obey(data: bytes, limits: Limits) -> Canonical:
-    match data:
-        case b"hang":
-            threading.Event().wait()
-        case b"segfault":
-            os.kill(os.getpid(), signal.SIGSEGV)
-        case b"exit":
-            os._exit(0)
-        case b"run out of processor time":
-            os.kill(os.getpid(), signal.SIGXCPU)
-        case b"take too much memory":
-            return Canonical(bytes(limits.memory_bytes), 1, 1)
-        case b"talk nonsense":
-            os.write(int(sys.argv[1]), b"\xff" * 64)
-        case b"open a file":
-            return _told(_refused(lambda: open(__file__).close()))
-        case b"open a socket":
-            return _told(_refused(lambda: socket.socket().close()))
-        case b"tell":
-            return _told(
-                {
-                    "environment": sorted(os.environ),
-                    "modules": sorted(sys.modules),
-                    "memory": resource.getrlimit(resource.RLIMIT_AS)[0],
-                    "processor": resource.getrlimit(resource.RLIMIT_CPU)[0],
-                    "core": resource.getrlimit(resource.RLIMIT_CORE)[0],
-                    "pid": os.getpid(),
-                }
-            )
+    global _served
+    _served += 1
+    if data == b"take too much memory":
+        return Canonical(bytes(limits.memory_bytes), 1, 1)
+    if data.startswith(b"be ended early"):
+        if _served > 1 or not data.endswith(b"unless you are fresh"):
+            os.kill(os.getpid(), signal.SIGPROF)
+        return _told("fresh")
+    if data in ENDS:
+        ENDS[data]()
+    if data in TELLS:
+        return _told(TELLS[data]())
     return canonicalise(data, limits)
+
+
+def _compute_for_ever() -> None:
+    while True:
+        pass
+
+
+def _about_itself() -> dict[str, object]:
+    return {
+        "environment": sorted(os.environ),
+        "modules": sorted(sys.modules),
+        "memory": resource.getrlimit(resource.RLIMIT_AS)[0],
+        "processor": signal.getitimer(signal.ITIMER_PROF)[0],
+        "core": resource.getrlimit(resource.RLIMIT_CORE)[0],
+        "pid": os.getpid(),
+    }
 
 
 def _told(answer: object) -> Canonical:
@@ -59,6 +62,19 @@ def _refused(action: object) -> str:
         return type(error).__name__
     return "allowed"
 
+
+ENDS: dict[bytes, Callable[[], object]] = {
+    b"hang": lambda: threading.Event().wait(),
+    b"segfault": lambda: os.kill(os.getpid(), signal.SIGSEGV),
+    b"exit": lambda: os._exit(0),
+    b"compute for ever": _compute_for_ever,
+    b"talk nonsense": lambda: os.write(int(sys.argv[1]), b"\xff" * 64),
+}
+TELLS: dict[bytes, Callable[[], object]] = {
+    b"open a file": lambda: _refused(lambda: open(__file__).close()),
+    b"open a socket": lambda: _refused(lambda: socket.socket().close()),
+    b"tell": _about_itself,
+}
 
 if __name__ == "__main__":
     main(obey)
