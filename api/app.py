@@ -128,7 +128,6 @@ def _services(settings: Settings, client: redis.Redis, hints: Hints) -> Services
     door = ImageDoor(
         processes=settings.image_processes,
         timeout_s=settings.image_timeout_s,
-        waiting_of_one=settings.tenant_waiting_images,
         max_pixels=settings.max_image_pixels,
     )
     connections = Connections(settings.connections, settings.tenant_connections)

@@ -93,7 +93,7 @@ class Settings(BaseSettings):
     drain_seconds: float = Field(
         default=25,
         ge=0,
-        description="on SIGTERM, how long running jobs may take before handed back",
+        description="on SIGTERM, how long jobs may run before they are handed back",
     )
 
     policy: str = Field(
@@ -130,9 +130,7 @@ class Settings(BaseSettings):
     )
     renew_ms: int = Field(default=5_000, ge=50, description="how often a worker renews its leases")
     sweep_ms: int = Field(
-        default=1_000,
-        ge=20,
-        description="how often expired leases, deadlines and hints are checked",
+        default=1_000, ge=20, description="how often leases, deadlines and hints are checked"
     )
     max_attempts: int = Field(
         default=5, ge=1, description="attempts at a job whose failures are transient"
@@ -177,12 +175,8 @@ class Settings(BaseSettings):
         description="share of the store's maxmemory above which nothing is accepted: 503",
     )
 
-    max_body_bytes: int = Field(
-        default=32 * 1024 * 1024, ge=1024, description="largest request body"
-    )
-    max_image_pixels: int = Field(
-        default=50_000_000, ge=256, description="largest picture, in pixels"
-    )
+    max_body_bytes: int = Field(default=32 << 20, ge=1024, description="largest request body")
+    max_image_pixels: int = Field(default=50_000_000, ge=256, description="largest picture, pixels")
     max_images: int = Field(default=8, ge=1, description="pictures that one job may carry")
     max_question_chars: int = Field(
         default=8_000, ge=1, description="longest text of one turn, in characters"
@@ -206,20 +200,14 @@ class Settings(BaseSettings):
     image_processes: int | None = Field(
         default=None,
         ge=1,
-        description="processes in which an API process decodes uploads, of which one tenant may "
-        "hold all but one; unset: one for each core, at most 4",
+        description="decoders of uploads of an API process, all but one for one tenant; unset: as "
+        "many as cores, at most 4",
     )
     image_timeout_s: float = Field(
         default=5,
         gt=0,
-        description="processor time that decoding one upload may take: it is ended after twice as "
-        "much, 422, or after four times as long on a busy machine, 503",
-    )
-    tenant_waiting_images: int = Field(
-        default=64,
-        ge=1,
-        description="pictures of one tenant that may wait to be decoded in one API process; above: "
-        "429",
+        description="processor time of decoding an upload; it is ended after twice as much, 422, "
+        "or after four times as long on a busy machine, 503",
     )
 
     session_s: int = Field(
@@ -288,9 +276,7 @@ class Settings(BaseSettings):
         default="", description="hosts to which webhooks may go without TLS, by http; unset: none"
     )
 
-    access_log: bool = Field(
-        default=True, description="one line of log for each request to the API"
-    )
+    access_log: bool = Field(default=True, description="one line of log for a request to the API")
     metrics_port: int | None = Field(
         default=None,
         ge=1,
