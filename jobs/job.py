@@ -8,7 +8,7 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 from jobs.batch import BatchLine
 from jobs.request import Conversation, Parameters
@@ -219,12 +219,18 @@ class Job:
 class Claim:
     """A job in the hands of one worker, with the fencing token that lets it be finished.
 
-    ``listened`` says whether somebody wants its answer while it grows.
+    ``listened`` says whether somebody wants its answer while it grows; ``alone``, whether it was
+    part of a crash and so runs beside no other.
     """
 
     job: Job
     fence: int
     listened: bool = False
+    alone: bool = False
+
+
+WAIT: Final = "wait"
+"""In place of a claim: ask again once all that is held has ended, to run a job alone."""
 
 
 @dataclass(frozen=True)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import redis
 
 from jobs.drain import Drain
 from jobs.hints import AT_MOST, Hints, queue_of
-from jobs.job import RECORD_VERSION, Claim, Draft, Job, Outcome, Reason, Status
+from jobs.job import RECORD_VERSION, WAIT, Claim, Draft, Job, Outcome, Reason, Status
 from jobs.records import decoded, record
 from jobs.refusals import refusal
 from jobs.scripts import PREFIX, Durability, Scripts
@@ -168,14 +169,27 @@ class Ledger:
         job = Job.from_record(decoded(found)) if found else None
         return job if job and job.tenant == tenant else None
 
-    def claim(self, model: str, worker: str) -> Claim | None:
-        """Give the next job of a model to a worker under a lease; None where none is to be had."""
-        flat = self._run("claim", model, worker, self._limits.lease)
-        if not flat:
+    def ask(self, model: str, worker: str) -> Claim | Literal["wait"] | None:
+        """Give the next job of a model to a worker under a lease; None where none is to be had.
+
+        WAIT where a job that was part of a crash runs on that worker, or is to: it runs beside no
+        other, so the worker asks again once all that it holds has ended.
+        """
+        reply = self._run(
+            "claim", model, worker, self._limits.lease, f"{secrets.randbelow(10**9):09d}"
+        )
+        if not reply:
             return None
-        fields = record(flat)
-        listened = fields.get("listened") == "1"
-        return Claim(Job.from_record(fields), int(fields["fence"]), listened)
+        if reply == [WAIT.encode()]:
+            return WAIT
+        fields = record(reply)
+        listened, alone = fields.get("listened") == "1", fields.get("crashes", "0") != "0"
+        return Claim(Job.from_record(fields), int(fields["fence"]), listened, alone)
+
+    def claim(self, model: str, worker: str) -> Claim | None:
+        """Give the next job as `ask` does, to whoever does not wait."""
+        reply = self.ask(model, worker)
+        return reply if isinstance(reply, Claim) else None
 
     def finish(self, claim: Claim, outcome: Outcome) -> bool:
         """End a job; False where the claim has been lost, and nothing changed."""
@@ -229,9 +243,7 @@ class Ledger:
 
     def leave(self, worker: str, model: str) -> None:
         """Take a worker that stops off the list of live ones."""
-        with told_plainly():
-            self._client.delete(f"{PREFIX}worker:{worker}")
-            self._client.zrem(f"{PREFIX}workers:{model}", worker)
+        self._run("leave", worker, model)
 
     def cancel(self, tenant: str, job_id: str) -> Job | None:
         """Stop a tenant's job, at once or through its worker; None where there is none."""

@@ -21,7 +21,7 @@ Durability = Literal["waitaof", "always", "memory"]
 
 _RELIEVING = frozenset(
     {
-        *("claim", "finish", "release", "crash", "renew", "cancel", "sweep", "erase"),
+        *("claim", "finish", "release", "crash", "renew", "leave", "cancel", "sweep", "erase"),
         *("abandon", "supersede", "discard", "spend", "deliver", "delivered", "count", "signals"),
         *("intake", "drain", "revoke_key", "enable", "hint"),
         *("take_batch", "write_lines", "move_batch", "stop_batch", "erase_file"),

@@ -76,7 +76,7 @@ class EngineStep(bootsteps.StartStopStep):
     def close(self, parent: Any) -> None:
         """Claim no further jobs."""
         del parent
-        self._desk.drain()
+        self._desk.claims.stop()
 
     def stop(self, parent: Any) -> None:
         """Let running jobs end within the grace period, hand back the rest, and leave."""
@@ -120,7 +120,7 @@ class EngineStep(bootsteps.StartStopStep):
             self._told.callback(shown.close)
         self._leases = Leases(
             *(ledger, model, worker, settings.renew_ms, lambda: facts(engine)),
-            on_drain=lambda drained: self._desk.rest(drained),
+            on_drain=lambda drained: self._desk.claims.rest(drained),
         )
         self._narrator = Narrator(Pieces(client))
         self._desk = Desk(

@@ -18,6 +18,7 @@ from jobs.job import Claim, Job, Outcome, Reason, Status
 from jobs.ledger import Ledger
 from jobs.request import ImagePart
 from worker.account import Account
+from worker.claims import Claims
 from worker.engine import (
     EngineClosed,
     EngineError,
@@ -34,8 +35,10 @@ from worker.policy import Guard, PolicyFailed, Refusal
 
 _log = structlog.get_logger()
 
-FINISH_PATIENCE_S = 60.0
-"""How long a computed answer waits for a store that is away before it is given up."""
+STORE_AGAIN_S = 0.5
+"""Between two tries to tell a store that is away how a job ended."""
+HAND_BACK_S = 10.0
+"""How long a worker that leaves takes to hand back what it has not ended."""
 FIRST_BACKOFF_MS, LONGEST_BACKOFF_MS = 2_000, 60_000
 
 
@@ -85,75 +88,46 @@ class Desk:
         self._engine = engine
         self._leases = leases
         self._narrator = narrator
-        self._model = model
-        self._worker = worker
         self._give_up = give_up
         self._guard = guard
         self._account = account or Account(worker)
-        self._draining = threading.Event()
-        self._may_claim = threading.Event()
-        self._may_claim.set()
-        self.last_claim = time.monotonic()
-
-    def drain(self) -> None:
-        """Claim no further jobs."""
-        self._draining.set()
-        self._may_claim.set()
-
-    def rest(self, resting: bool) -> None:
-        """Claim nothing while resting, and keep the hints that come; then go on with them.
-
-        As many are kept as there are slots. The sweeper publishes others in their place, and this
-        worker's broker gives it no more of those.
-        """
-        if not resting and not self.may_claim:
-            self.last_claim = time.monotonic()
-            self._may_claim.set()
-        elif resting:
-            self._may_claim.clear()
-            if self._draining.is_set():  # whoever waits is to leave
-                self._may_claim.set()
-
-    @property
-    def may_claim(self) -> bool:
-        """Whether this worker is to claim at all."""
-        return self._may_claim.is_set()
+        self._has_left = threading.Event()
+        self.claims = Claims(ledger, model, worker)
 
     def wait(self, seconds: float) -> None:
         """Let running jobs end within ``seconds``, then have the rest handed back."""
         if not self._leases.wait_empty(seconds):
             self._leases.stop_all(Stop.DRAIN)
-            self._leases.wait_empty(10)
+            self._leases.wait_empty(HAND_BACK_S)
+        self._has_left.set()
 
     def answer_next(self) -> None:
         """Claim and answer one job, where there is one; never raises.
 
-        A task that raised MemoryError or SystemExit would not be acknowledged and would keep its
-        slot for ever, hence BaseException.
+        After one that ran alone comes the next that is to: its hint may have gone to a worker that
+        may not run it.
         """
-        self._may_claim.wait()
-        self.last_claim = time.monotonic()
-        if self._draining.is_set():
-            return
-        try:
-            claim = self._ledger.claim(self._model, self._worker)
-        except JobsError as error:
-            _log.warning("claim_failed", code=error.code)
-            return
-        if claim is None:
-            return
+        claim = self.claims.next()
+        while claim:
+            self._carry_out(claim)
+            claim = self.claims.next() if claim.alone else None
+
+    def _carry_out(self, claim: Claim) -> None:
+        """Answer a job; never raises: a task that does is never acknowledged and keeps its slot."""
         self._leases.hold(claim)
         self._narrator.attend(claim)
         with self._account.attempt(claim.job):
             try:
                 self._settle(claim)
-            except BaseException as error:  # noqa: BLE001 - says answer_next
+            except BaseException as error:  # noqa: BLE001 - MemoryError and SystemExit, too
                 _log.error("job_not_settled", error=type(error).__name__, exc_info=True)
                 failure = as_data("internal_error", "the worker failed on this job")
                 self._patiently(lambda: self._ledger.retry(claim, backoff_ms(claim.job), failure))
             finally:
                 self._narrator.leave(claim)
                 self._leases.drop(claim)
+                if not self._leases.claims:
+                    self.claims.free()
 
     def _settle(self, claim: Claim) -> None:
         try:
@@ -168,7 +142,7 @@ class Desk:
                 if was_in_it
                 else partial(self._ledger.hand_back, claim)
             )
-            self._draining.set()
+            self.claims.stop()
             self._give_up()
             return
         except StoreUnavailable as error:
@@ -216,19 +190,17 @@ class Desk:
             return self._patiently(lambda: self._ledger.finish(claim, outcome))
 
     def _patiently(self, change: Callable[[], bool]) -> bool:
-        """Make a change in the ledger, waiting for a store that is away for a while.
+        """Make a change in the ledger, waiting for a store that is away until this worker leaves.
 
         The lease may run out meanwhile; the fencing token then refuses the change.
         """
-        give_up = time.monotonic() + FINISH_PATIENCE_S
         while True:
             try:
                 return change()
             except StoreUnavailable:
-                if time.monotonic() > give_up:
-                    _log.error("store_away", seconds=FINISH_PATIENCE_S)
+                if self._has_left.wait(STORE_AGAIN_S):
+                    _log.error("store_away")
                     return False
-                time.sleep(0.5)
 
 
 def backoff_ms(job: Job) -> int:

@@ -79,7 +79,7 @@ class Watchdog(Background):
         Raises StoreUnavailable.
         """
         could_claim = (
-            self._desk.may_claim
+            self._desk.claims.may_claim
             and len(self._leases.claims) < self._engine.slots
             and sum(self._ledger.queued(self._model).values()) > 0
             and self._hints.waiting(self._model) > 0
@@ -87,7 +87,7 @@ class Watchdog(Background):
         now = time.monotonic()
         if not could_claim:
             self._content = now
-        return now - max(self._content, self._desk.last_claim) > self._patience.claim
+        return now - max(self._content, self._desk.claims.last) > self._patience.claim
 
     def _run(self) -> None:
         while not self._closed.wait(INTERVAL_S):
@@ -103,7 +103,7 @@ class Watchdog(Background):
 
     def _break_down(self) -> None:
         _log.critical("engine_stalled", seconds=self._patience.step)
-        self._desk.drain()
+        self._desk.claims.stop()
         for claim in self._leases.claims:
             try:
                 self._ledger.crash(claim, "engine_stalled")
@@ -113,7 +113,7 @@ class Watchdog(Background):
 
     def _leave(self) -> None:
         _log.critical("consumer_stalled", seconds=self._patience.claim)
-        self._desk.drain()
+        self._desk.claims.stop()
         self._desk.wait(self._patience.drain)
         self._leases.close()
         self._end(os.EX_SOFTWARE)

@@ -31,7 +31,7 @@ redis.call('SADD', key('models'), model)
 redis.call('SET', key('worker', worker), ARGV[5], 'PX', lease)
 redis.call('ZREMRANGEBYSCORE', key('workers', model), '-inf', whole(now))
 redis.call('ZADD', key('workers', model), whole(now + lease), worker)
-if redis.call('GET', key('alone', model)) == worker then
+if redis.call('EXISTS', key('held', worker)) == 1 and runs_suspects(worker, model) then
   redis.call('PEXPIRE', key('alone', model), lease)
 end
 local drain = redis.call('GET', key('drain', worker))

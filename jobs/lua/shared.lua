@@ -193,9 +193,19 @@ local function dequeue(job)
   end
 end
 
+-- How long a worker that runs suspects has to ask for the next one, before another may.
+local NEXT_SUSPECT_WITHIN = 5000
+
+local function runs_suspects(worker, model)
+  return redis.call('GET', key('alone', model)) == worker
+end
+
 local function let_go(job)
   redis.call('ZREM', key('leases'), job.id)
   redis.call('SREM', key('held', job.worker), job.id)
+  if redis.call('EXISTS', key('held', job.worker)) == 0 and runs_suspects(job.worker, job.model) then
+    redis.call('PEXPIRE', key('alone', job.model), NEXT_SUSPECT_WITHIN)
+  end
 end
 
 -- The attempts with the last one ended.
@@ -519,6 +529,9 @@ end
 -- Has a job that was in a worker's hands when that broke down wait for a run alone, or ends it.
 local function crash(job, outcome, most_crashes)
   let_go(job)
+  if runs_suspects(job.worker, job.model) then
+    redis.call('DEL', key('alone', job.model))
+  end
   job.crashes = job.crashes + 1
   local fields = { attempts = ended(job, outcome), crashes = job.crashes }
   if job.cancel_requested then

@@ -18,7 +18,19 @@ NOT_FOR_WORKERS = {
 
 
 WORKERS_RUN = (
-    *("shared", "claim", "count", "crash", "finish", "hint", "release", "renew", "say", "sweep"),
+    *(
+        "shared",
+        "claim",
+        "count",
+        "crash",
+        "finish",
+        "hint",
+        "leave",
+        "release",
+        "renew",
+        "say",
+        "sweep",
+    ),
 )
 SENDERS_RUN = ("deliver", "delivered")
 LUA = {path.stem: path.read_text() for path in (ROOT / "jobs" / "lua").glob("*.lua")}

@@ -66,7 +66,7 @@ class Operation:
 
 NO_STATE = {
     *("shared", "list", "spend", "say", "listen", "count", "signals"),
-    *("ended_lines", "take_batch", "rest_batch", "hint"),
+    *("ended_lines", "take_batch", "rest_batch", "hint", "leave"),
 }
 """Scripts that change nothing of which anybody was promised that it stays."""
 
@@ -358,8 +358,7 @@ def contents(client: Any) -> dict[str, Any]:
     readers: dict[bytes, Callable[[bytes], Any]] = {
         b"string": client.get,
         b"hash": lambda key: {
-            name: len(value.split()) if name == b"events" else _parsed(value)
-            for name, value in client.hgetall(key).items()
+            name: _parsed(name, value) for name, value in client.hgetall(key).items()
         },
         b"list": lambda key: client.lrange(key, 0, -1),
         b"set": client.smembers,
@@ -373,6 +372,10 @@ def contents(client: Any) -> dict[str, Any]:
     }
 
 
-def _parsed(value: bytes) -> Any:
+def _parsed(name: bytes, value: bytes) -> Any:
     """What a field says; Lua writes the members of a JSON object in any order."""
+    if name == b"events":
+        return len(value.split())
+    if name == b"fence":
+        return value[:-9]  # without what chance put behind it
     return json.loads(value) if value[:1] in (b"{", b"[") else value

@@ -6,6 +6,7 @@ import pytest
 
 from jobs.job import Outcome, Reason, Status
 from jobs.ledger import Ledger
+from jobs.pieces import Piece, Pieces
 from tests.conftest import NewLedger
 from tests.ledgers import (
     ANSWER,
@@ -76,6 +77,30 @@ def test_a_token_is_worth_nothing_once_another_worker_has_the_job(
     assert ledger.renew("w1", MODEL, {}, {old.job.id: old.fence}).lost == {old.job.id}
 
     assert everything(client).items() >= {k: v for k, v in before.items() if b":job:" in k}.items()
+    assert ledger.finish(new, ANSWER)
+
+
+@pytest.mark.parametrize("worker", ["w1", "w2"])
+def test_a_token_is_worth_nothing_after_a_failover_that_lost_its_claim(
+    client: Any, ledger: Ledger, worker: str
+) -> None:
+    job_id = submitted(ledger)
+    replica = everything(client)
+    lost = claimed(ledger, "w1")
+    client.flushall()
+    for name, value in replica.items():
+        client.restore(name, 0, value)
+    new = claimed(ledger, worker)
+    pieces = Pieces(client)
+
+    assert ledger.renew("w3", MODEL, {}, {job_id: lost.fence}).lost == {job_id}
+    assert pieces.say([Piece(job_id, lost.fence, 0, "old")]) == {job_id}
+    assert not ledger.hand_back(lost)
+    assert not ledger.retry(lost, 0, FAILURE)
+    assert not ledger.crash(lost, "engine_stalled")
+    assert not ledger.finish(lost, ANSWER)
+
+    assert pieces.say([Piece(job_id, new.fence, 0, "new")]) == set()
     assert ledger.finish(new, ANSWER)
 
 
@@ -274,6 +299,7 @@ def test_one_bad_job_takes_none_of_its_neighbours_along(ledger: Ledger, clock: C
         else:
             for claim in claims:
                 ledger.finish(claim, ANSWER)
+            ledger.leave(worker, MODEL)
     ends = {job_id: status_of(ledger, job_id) for job_id in jobs}
     assert ends.pop(bad) == ("failed", "poison")
     assert set(ends.values()) == {("succeeded", None)}

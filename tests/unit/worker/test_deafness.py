@@ -49,7 +49,7 @@ def idle_for_an_hour(client: Any, ledger: Ledger, hints: Hints, patience_s: floa
     engine = Stepping()
     narrator = Narrator(Pieces(client))
     desk = Desk(ledger, ImageStore(client), engine, leases, narrator, MODEL, "w1", lambda: None)
-    desk.last_claim = time.monotonic() - AN_HOUR
+    desk.claims.last = time.monotonic() - AN_HOUR
     patience = Patience(step=60, claim=patience_s, drain=0)
     return Watchdog(engine, desk, leases, ledger, hints, MODEL, patience)
 

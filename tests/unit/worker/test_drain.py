@@ -55,24 +55,24 @@ def test_a_resting_worker_claims_nothing_and_goes_on_with_the_hints_that_came(
     ledger: Ledger, desk: Desk, engine: Closing
 ) -> None:
     submitted(ledger)
-    desk.rest(True)
-    assert not desk.may_claim
+    desk.claims.rest(True)
+    assert not desk.claims.may_claim
     thread = answering(desk)
     thread.join(0.05)
     assert thread.is_alive()
-    desk.rest(False)
+    desk.claims.rest(False)
     thread.join(10)
-    assert (desk.may_claim, engine.asked) == (True, 1)
+    assert (desk.claims.may_claim, engine.asked) == (True, 1)
 
 
 def test_a_resting_worker_that_stops_lets_its_hints_go(
     ledger: Ledger, desk: Desk, engine: Closing
 ) -> None:
     job_id = submitted(ledger)
-    desk.rest(True)
+    desk.claims.rest(True)
     thread = answering(desk)
-    desk.drain()
-    desk.rest(True)
+    desk.claims.stop()
+    desk.claims.rest(True)
     thread.join(10)
     assert not thread.is_alive()
     assert engine.asked == 0

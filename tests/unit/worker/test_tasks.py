@@ -1,20 +1,25 @@
 """What becomes of a job whose worker cannot go on with it."""
 
 import socket
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from itertools import count
 from typing import Any
 
 import pytest
 
+from jobs.errors import StoreUnavailable
 from jobs.image_store import ImageStore
+from jobs.job import Claim, Outcome
 from jobs.ledger import Ledger
 from jobs.pieces import Pieces
 from jobs.request import Conversation, ImagePart, Turn
 from jobs.store import connect
-from tests.ledgers import MODEL, records, submitted
+from tests.ledgers import MODEL, records, status_of, submitted
+from worker import tasks
 from worker.engine import EngineClosed, EngineFailed, Result
-from worker.engine.requests import Request
+from worker.engine.requests import Request, Timing
 from worker.leases import Leases
 from worker.narrator import Narrator
 from worker.tasks import Desk, Handle
@@ -112,3 +117,59 @@ def test_a_job_that_was_in_an_engine_as_it_broke_is_suspected_and_no_other(
     assert job is not None
     assert [attempt.outcome for attempt in job.attempts] == [outcome]
     assert gave_up == ["w1"]
+
+
+class Answers:
+    """An engine that has answered at once."""
+
+    def submit(self, request: Request) -> Handle:
+        """Answer."""
+        del request
+        handle = Doomed()
+        handle.future.set_result(Result("E42", (), 1, 0, 1, "stop", Timing()))
+        return handle
+
+
+class AwayFor(Ledger):
+    """A ledger whose store is away for so many calls."""
+
+    left = 0
+
+    def finish(self, claim: Claim, outcome: Outcome) -> bool:
+        """End a job, once the store is back."""
+        self.left -= 1
+        if self.left >= 0:
+            raise StoreUnavailable("the store cannot be reached")
+        return super().finish(claim, outcome)
+
+
+@pytest.fixture
+def away(client: Any, monkeypatch: pytest.MonkeyPatch) -> AwayFor:
+    """Such a ledger; between two of the worker's tries an hour goes by."""
+    hours = count()
+    monkeypatch.setattr(time, "monotonic", lambda: 3600.0 * next(hours))
+    monkeypatch.setattr(tasks, "STORE_AGAIN_S", 0)
+    return AwayFor(client)
+
+
+def answering(client: Any, ledger: Ledger) -> Desk:
+    """The desk of a worker that answers at once."""
+    parts = (ledger, ImageStore(client), Answers(), Leases(ledger, MODEL, "w1", 1_000, dict))
+    return Desk(*parts, Narrator(Pieces(client)), MODEL, "w1", lambda: None)
+
+
+def test_an_answer_is_kept_for_as_long_as_the_store_is_away(client: Any, away: AwayFor) -> None:
+    job_id = submitted(away)
+    away.left = 48
+    answering(client, away).answer_next()
+    assert status_of(away, job_id) == ("succeeded", None)
+
+
+def test_a_worker_that_leaves_waits_for_no_store(client: Any, away: AwayFor) -> None:
+    job_id = submitted(away)
+    away.left = 48
+    desk = answering(client, away)
+    desk.wait(0)
+    desk.answer_next()
+    assert away.left == 47
+    assert status_of(away, job_id) == ("processing", None)

@@ -119,6 +119,6 @@ def test_a_worker_that_has_nothing_to_claim_goes_on(
     if why == "no slot is free":
         engine.slots = 0
     if why == "it is being drained":
-        desk.rest(True)
+        desk.claims.rest(True)
     assert not watchdog.is_deaf()
     assert ended == []
