@@ -228,6 +228,12 @@ class Claim:
     listened: bool = False
     alone: bool = False
 
+    @classmethod
+    def from_record(cls, record: Mapping[str, str]) -> Claim:
+        """Read a claim from the fields of its job's hash."""
+        listened, alone = record.get("listened") == "1", record.get("crashes", "0") != "0"
+        return cls(Job.from_record(record), int(record["fence"]), listened, alone)
+
 
 WAIT: Final = "wait"
 """In place of a claim: ask again once all that is held has ended, to run a job alone."""

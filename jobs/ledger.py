@@ -13,6 +13,7 @@ import redis
 from jobs.drain import Drain
 from jobs.hints import AT_MOST, Hints, queue_of
 from jobs.job import RECORD_VERSION, WAIT, Claim, Draft, Job, Outcome, Reason, Status
+from jobs.position import bound, ranked
 from jobs.records import decoded, record
 from jobs.refusals import refusal
 from jobs.scripts import PREFIX, Durability, Scripts
@@ -151,7 +152,7 @@ class Ledger:
         if refused:
             raise refused
         word, flat, *place = reply
-        position = _bound(*map(int, place)) if place else None
+        position = bound(*map(int, place)) if place else None
         fields = record(flat)
         if fields.get("superseding"):
             self._supersede_rest(fields["id"])
@@ -175,16 +176,11 @@ class Ledger:
         WAIT where a job that was part of a crash runs on that worker, or is to: it runs beside no
         other, so the worker asks again once all that it holds has ended.
         """
-        reply = self._run(
-            "claim", model, worker, self._limits.lease, f"{secrets.randbelow(10**9):09d}"
-        )
-        if not reply:
-            return None
+        own = f"{secrets.randbelow(10**9):09d}"
+        reply = self._run("claim", model, worker, self._limits.lease, own)
         if reply == [WAIT.encode()]:
             return WAIT
-        fields = record(reply)
-        listened, alone = fields.get("listened") == "1", fields.get("crashes", "0") != "0"
-        return Claim(Job.from_record(fields), int(fields["fence"]), listened, alone)
+        return Claim.from_record(record(reply)) if reply else None
 
     def claim(self, model: str, worker: str) -> Claim | None:
         """Give the next job as `ask` does, to whoever does not wait."""
@@ -286,38 +282,29 @@ class Ledger:
             return job.position
         if job.deduplicated_from:
             job = self.get(job.tenant, job.deduplicated_from) or job
-        rank, tenants, queued = self._line(job, lambda pipe, queue: pipe.zrank(queue, job.id))
-        if rank is None:
-            return 1  # a suspect or a delayed retry, which comes before the queue, or it runs
-        return _bound(rank, tenants, queued)
+        rank, tenants, queued = ranked(
+            self._client, job, lambda pipe, queue: pipe.zrank(queue, job.id)
+        )
+        # A suspect or a delayed retry comes before the queue; else it runs.
+        return 1 if rank is None else bound(rank, tenants, queued)
 
     def next_position(self, draft: Draft) -> int:
         """Return the position that a job would have if it were queued now."""
-        rank, others, queued = self._line(draft, lambda pipe, queue: pipe.zcard(queue))
-        return _bound(rank or 0, others + (not rank), queued + 1)
-
-    def _line(
-        self, one: Job | Draft, rank: Callable[[Any, str], object]
-    ) -> tuple[int | None, int, int]:
-        """Return a rank in a tenant's queue, and how many tenants and jobs wait in its class."""
-        with told_plainly(), self._client.pipeline(transaction=False) as pipe:
-            rank(pipe, f"{PREFIX}queue:{one.model}:{one.priority}:{one.tenant}")
-            pipe.zcard(f"{PREFIX}turns:{one.model}:{one.priority}")
-            pipe.hget(f"{PREFIX}queued:{one.model}", one.priority)
-            found, tenants, queued = pipe.execute()
-        return found, int(tenants), int(queued or 0)
+        rank, others, queued = ranked(self._client, draft, lambda pipe, queue: pipe.zcard(queue))
+        return bound(rank or 0, others + (not rank), queued + 1)
 
     def queued(self, model: str) -> dict[str, int]:
         """Return how many jobs of a model can be claimed, by class; ``suspect`` is one of them."""
-        with told_plainly():
-            counts = self._client.hgetall(f"{PREFIX}queued:{model}")
-        return {name: int(count) for name, count in decoded(counts).items()}
+        return self._counts(f"queued:{model}")
 
     def counters(self) -> dict[str, int]:
         """Return how many jobs were ever `coalesced`, and how many `answered_from_cache`."""
+        return self._counts("counters")
+
+    def _counts(self, name: str) -> dict[str, int]:
         with told_plainly():
-            counts = self._client.hgetall(f"{PREFIX}counters")
-        return {name: int(count) for name, count in decoded(counts).items()}
+            counts = self._client.hgetall(f"{PREFIX}{name}")
+        return {field: int(count) for field, count in decoded(counts).items()}
 
     def models(self) -> set[str]:
         """Return every model that has ever had a job or a worker."""
@@ -328,12 +315,6 @@ class Ledger:
         """Return the live workers of a model and the facts each told when it last renewed."""
         with told_plainly():
             names = self._client.zrange(f"{PREFIX}workers:{model}", 0, -1)
-            facts = (
-                self._client.mget([f"{PREFIX}worker:{n.decode()}" for n in names]) if names else []
-            )
+            keys = [f"{PREFIX}worker:{name.decode()}" for name in names]
+            facts = self._client.mget(keys) if keys else []
         return {n.decode(): json.loads(f) for n, f in zip(names, facts, strict=True) if f}
-
-
-def _bound(rank: int, tenants: int, queued: int) -> int:
-    """The most jobs of a class that are claimed until one of that rank is, itself included."""
-    return min(rank * max(tenants, 1) + tenants, queued) or 1
