@@ -157,4 +157,4 @@ def _other_words(event: Event) -> NotAnswered:
 
 
 def _line(data: dict[str, Any]) -> str:
-    return f"data: {json.dumps(data, ensure_ascii=False)}\n\n"
+    return f"data: {json.dumps(data)}\n\n"

@@ -139,5 +139,5 @@ def _lines(events: Generator[Event | None]) -> Iterator[str]:
             if event is None:
                 yield ": still here\n\n"
             else:
-                data = json.dumps(event.data, ensure_ascii=False)
+                data = json.dumps(event.data)
                 yield f"id: {event.id}\nevent: {event.kind}\ndata: {data}\n\n"

@@ -6,6 +6,7 @@ import csv
 import json
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
@@ -29,7 +30,7 @@ def read_asks(source: Path, question: str | None) -> list[Ask]:
     """Return what a folder of pictures, or a CSV with the columns picture and question, asks.
 
     ``question`` is asked where a row has none. Raises ConfigurationError where there is nothing to
-    ask, a picture is missing, or a question is.
+    ask, a picture is missing, or a question is, and where a CSV cannot be read.
     """
     if source.is_dir():
         rows = [
@@ -38,8 +39,7 @@ def read_asks(source: Path, question: str | None) -> list[Ask]:
             if path.suffix.lower() in PICTURES
         ]
     else:
-        with source.open(newline="", encoding="utf-8-sig") as lines:
-            rows = list(csv.DictReader(lines))
+        rows = _read_csv(source)
     asks = [Ask(row.get("picture") or "", row.get("question") or question or "") for row in rows]
     if not asks:
         raise ConfigurationError(f"{source} names no pictures ({', '.join(sorted(PICTURES))})")
@@ -51,10 +51,40 @@ def read_asks(source: Path, question: str | None) -> list[Ask]:
     return asks
 
 
+def _read_csv(source: Path) -> list[dict[str, str]]:
+    with source.open(newline="", encoding="utf-8-sig") as lines, _readable(source):
+        reader = csv.DictReader(lines)
+        columns = reader.fieldnames or ()
+        rows = list(reader)
+    if "picture" not in columns:
+        found = ", ".join(columns) or "none"
+        raise ConfigurationError(
+            f"{source} must have a column picture, and may have question; its columns: {found}"
+        )
+    return rows
+
+
+@contextmanager
+def _readable(file: Path) -> Iterator[None]:
+    try:
+        yield
+    except UnicodeDecodeError:
+        raise ConfigurationError(f"{file} is not UTF-8; save it as UTF-8") from None
+    except csv.Error as error:
+        raise ConfigurationError(f"{file} cannot be read as CSV: {error}") from None
+
+
 class Answers:
-    """A file of answers, JSONL or CSV by its name, which grows row by row."""
+    """A file of answers, JSONL or CSV by its name, which grows row by row.
+
+    Raises ConfigurationError where no such file can be made there.
+    """
 
     def __init__(self, path: Path) -> None:
+        if path.suffix.lower() not in (".jsonl", ".csv"):
+            raise ConfigurationError(f"{path} must end in .jsonl or .csv")
+        if not path.parent.is_dir():
+            raise ConfigurationError(f"there is no folder {path.parent}; make it first")
         self._path = path
         self._is_csv = path.suffix.lower() == ".csv"
 
@@ -63,13 +93,13 @@ class Answers:
         if not self._path.exists():
             return set()
         self._end_line()
-        with self._path.open(newline="", encoding="utf-8") as lines:
-            rows = csv.DictReader(lines) if self._is_csv else _whole_lines(lines)
-            return {
-                Ask(row["picture"], row["question"])
-                for row in rows
-                if row.get("status") == "succeeded"
-            }
+        with self._path.open(newline="", encoding="utf-8") as lines, _readable(self._path):
+            rows = list(csv.DictReader(lines) if self._is_csv else _whole_lines(lines))
+        if not all("picture" in row and "question" in row for row in rows):
+            raise ConfigurationError(f"{self._path} holds something else; name another file")
+        return {
+            Ask(row["picture"], row["question"]) for row in rows if row.get("status") == "succeeded"
+        }
 
     def _end_line(self) -> None:
         """What was cut off in the middle of a row must not swallow the next one."""
@@ -101,9 +131,10 @@ class Answers:
 def _whole_lines(lines: TextIO) -> Iterator[dict[str, Any]]:
     for line in lines:
         try:
-            yield json.loads(line)
+            row = json.loads(line)
         except ValueError:
             continue  # cut off in the middle, as by a full disk: it is asked again
+        yield row if isinstance(row, dict) else {}
 
 
 def run_batch(

@@ -33,8 +33,14 @@ def say(text: str) -> None:
     sys.stdout.flush()
 
 
+def _with_scheme(_: click.Context, __: click.Parameter, url: str) -> str:
+    """Read localhost:8000 as browsers and curl do."""
+    return url if "://" in url else f"http://{url}"
+
+
 url_option = click.option(
     "--url",
+    callback=_with_scheme,
     default="http://127.0.0.1:8000",
     envvar="LLAVA_JOBS_URL",
     show_default=True,
@@ -80,6 +86,8 @@ def ask(picture: Path, question: str, url: str, timeout: float) -> None:
 
     Example: llava-jobs ask panel.png "What is the error code?"
     """
+    if not question.strip():
+        raise click.BadParameter("it is empty", param_hint="QUESTION")
     with Client(url, _key(), patience_s=_PATIENCE_S) as client:
         say(client.ask(picture, question, timeout))
 
@@ -88,27 +96,32 @@ def ask(picture: Path, question: str, url: str, timeout: float) -> None:
 @click.argument("source", type=click.Path(exists=True, path_type=Path))
 @click.argument("out", type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--question", help="Asked about each picture; a CSV's own questions go first.")
-@click.option("--in-flight", default=64, show_default=True, help="Questions under way at a time.")
+@click.option(
+    "--in-flight",
+    type=click.IntRange(1),
+    default=64,
+    show_default=True,
+    help="Questions under way at a time.",
+)
 @url_option
 def batch(source: Path, out: Path, question: str | None, in_flight: int, url: str) -> None:
     """Ask about the pictures of a folder, or of a CSV with the columns picture and question.
 
-    OUT ends in .jsonl or .csv and grows as answers come; run it again to go on where it was. The
-    key comes from LLAVA_JOBS_API_KEY.
+    OUT ends in .jsonl or .csv and grows as answers come. A picture without an answer gets a row
+    that says why, and the exit status is 1. Run it again to resume: what has an answer is not asked
+    again. The key comes from LLAVA_JOBS_API_KEY.
 
     Example: llava-jobs batch pictures/ answers.jsonl --question "What is the error code?"
     """
     from llava_jobs.batch import Answers, read_asks, run_batch
 
-    asks = read_asks(source, question)
+    asks, answers = read_asks(source, question), Answers(out)
     with Client(url, _key()) as client:
-        asked, failed = run_batch(
-            client, asks, Answers(out), in_flight, progress=sys.stderr.isatty()
-        )
+        asked, failed = run_batch(client, asks, answers, in_flight, progress=sys.stderr.isatty())
     say(f"{asked} asked, {asked - failed} answered, {len(asks) - asked} had answers: {out}")
     if failed:
         raise ConfigurationError(
-            f"{failed} have no answer; {out} says why, and a repeat asks again"
+            f"{failed} have no answer; {out} says why; run it again to ask these again"
         )
 
 
@@ -179,7 +192,11 @@ def _without_traceback(command: Callable[[], object]) -> None:
         message = str(error)
     except httpx.ConnectError:
         message = "no API answers at that URL; start one with `llava-jobs up`, or set --url"
+    except (httpx.UnsupportedProtocol, httpx.InvalidURL) as error:
+        message = f"--url is no URL of an API ({error}); it has the form http://host:port"
     except httpx.HTTPError as error:
         message = f"the API could not be reached: {type(error).__name__}; try again"
+    except OSError as error:
+        message = ": ".join(str(part) for part in (error.filename, error.strerror or error) if part)
     click.echo(f"llava-jobs: {message}", err=True)
     sys.exit(1)

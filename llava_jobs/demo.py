@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 import tempfile
 import time
@@ -22,8 +23,8 @@ from llava_jobs.up import Plan, Up
 
 NEXT_STEPS = """
 Next, keep it running and ask about a picture of your own:
-  .venv/bin/llava-jobs up
-  .venv/bin/llava-jobs ask demo/pictures/{picture} "{question}"
+  {command} up
+  {command} ask {picture} "{question}"
 (the second in another terminal, with the key that the first prints)"""
 PICTURES = Path(str(files("demo") / "pictures"))
 _TIMEOUT_S = 300.0
@@ -71,7 +72,21 @@ def run_demo(say: Callable[[str], object]) -> None:
     if wrong:
         raise DemoFailed(f"{wrong} of {len(asked)} answers are wrong")
     say(f"\nall {len(asked)} answers are right")
-    say(NEXT_STEPS.format(picture=asked[0].picture, question=asked[0].question))
+    picture = _from_here(PICTURES / asked[0].picture)
+    say(NEXT_STEPS.format(command=_command(), picture=picture, question=asked[0].question))
+
+
+def _command() -> str:
+    """Return how this command is called from here: by its name where a shell finds it."""
+    if shutil.which("llava-jobs"):
+        return "llava-jobs"
+    return _from_here(Path(sys.executable).with_name("llava-jobs"))
+
+
+def _from_here(path: Path) -> str:
+    """Return a path as it is typed from the current folder."""
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
 def _answer_all(up: Up, asked: list[Example]) -> list[dict[str, object]]:

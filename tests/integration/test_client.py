@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,26 @@ def test_a_folder_is_asked_about_and_a_repeat_asks_what_is_left(
     status, said = batch(answering, str(PICTURES), str(out), "--question", QUESTION)
     assert status == 0, said
     assert said.startswith("1 asked, 1 answered, ")
+
+
+def test_a_bad_picture_gets_a_row_and_the_exit_status_tells_of_it(
+    answering: Installation, tmp_path: Path
+) -> None:
+    pictures, out = tmp_path / "pictures", tmp_path / "answers.jsonl"
+    pictures.mkdir()
+    shutil.copy(PICTURES / "landscape.jpg", pictures / "b.jpg")
+    (pictures / "a.png").write_text("hello")
+    status, said = batch(answering, str(pictures), str(out), "--question", QUESTION)
+    assert status == 1
+    assert said.startswith("2 asked, 1 answered, 0 had answers")
+    assert "1 have no answer" in said
+    rows = {Path(row["picture"]).name: row for row in map(json.loads, out.read_text().splitlines())}
+    assert "the picture must be" in rows["a.png"]["error"]
+    assert rows["b.jpg"]["answer"] == "The code is E42."
+
+    (pictures / "a.png").unlink()
+    status, said = batch(answering, str(pictures), str(out), "--question", QUESTION)
+    assert (status, said.split(":")[0]) == (0, "0 asked, 0 answered, 1 had answers")
 
 
 def test_a_csv_names_pictures_and_questions_and_answers_go_into_one(
