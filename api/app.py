@@ -46,6 +46,7 @@ from jobs.batches import Batches
 from jobs.changes import Changes
 from jobs.feed import Feed
 from jobs.files import Files
+from jobs.groups import Groups
 from jobs.hints import Hints, celery_app
 from jobs.image_store import ImageStore
 from jobs.keys import DEFAULT_TENANT, Keys
@@ -141,6 +142,7 @@ def _services(settings: Settings, client: redis.Redis, hints: Hints) -> Services
         pictures=Pictures(door, ImageStore(client), uploaded, image_urls(settings)),
         waiting=Waiting(connections),
         listing=Listing(client),
+        groups=Groups(client, ledger.scripts),
         feed=Feed(client),
         keys=Keys(client, durability=durability, replicas=settings.durable_replicas),
         tenants=Tenants(client),

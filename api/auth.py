@@ -1,6 +1,7 @@
 """Who is asking, and whether they may: the key that a request carries.
 
-One rule gives every route under ``/v1`` the scope that it needs, so that none can be without.
+One rule gives every route under ``/v1`` the scopes that it needs, so that none can be without.
+A key that lacks ``read`` is shown nothing that was asked, answered or sent, whatever it may call.
 """
 
 from __future__ import annotations
@@ -11,6 +12,9 @@ from api import rates
 from api.access import known_as
 from jobs.errors import Forbidden, Unauthorized
 from jobs.keys import Key, Scope
+
+_ANSWERING = frozenset({"/v1/chat/completions"})
+"""Routes that are called for what they answer, and would be of no use without it."""
 
 
 def init_app(app: Flask) -> None:
@@ -27,29 +31,38 @@ def tenant() -> str:
     return caller.tenant
 
 
-def needed_scope(method: str, rule: str) -> Scope | None:
-    """Return the scope that a route needs; None where anybody may call it."""
+def needed_scopes(method: str, rule: str) -> tuple[Scope, ...]:
+    """Return the scopes that a route needs, all of them; none where anybody may call it."""
     if not rule.startswith("/v1/") or method == "OPTIONS":
-        return None
+        return ()
     if rule.startswith("/v1/admin/"):
-        return Scope.ADMIN
-    return Scope.READ if method in {"GET", "HEAD"} else Scope.SUBMIT
+        return (Scope.ADMIN,)
+    if method in {"GET", "HEAD"}:
+        return (Scope.READ,)
+    return (Scope.SUBMIT, Scope.READ) if rule in _ANSWERING else (Scope.SUBMIT,)
+
+
+def may(scope: Scope) -> bool:
+    """Whether the request's key has a scope."""
+    caller: Key = g.caller
+    return scope in caller.scopes
 
 
 def require(scope: Scope) -> None:
     """Raise Forbidden where the request's key has not a scope."""
-    caller: Key = g.caller
-    if scope not in caller.scopes:
+    if not may(scope):
         raise Forbidden(f"this needs a key with the scope {scope.value}; this one has it not")
 
 
 def _admit() -> None:
-    scope = needed_scope(request.method, request.url_rule.rule) if request.url_rule else None
-    if scope is not None:
+    rule = request.url_rule
+    scopes = needed_scopes(request.method, rule.rule) if rule else ()
+    if scopes:
         g.caller, share = rates.admit(_presented())
         known_as(tenant=g.caller.tenant)
         rates.hold_to(share)
-        require(scope)
+        for scope in scopes:
+            require(scope)
 
 
 def _presented() -> str:

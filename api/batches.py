@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from flask import Blueprint, Response, request
 from pydantic import Field, StringConstraints
 
-from api.auth import tenant
+from api.auth import may, tenant
 from api.file_form import ExpiresAfter
 from api.files import listed
 from api.openai_statuses import as_clients_know_it
@@ -18,9 +18,14 @@ from api.services import services
 from api.validation import Fields, Name, read_json
 from jobs.batch import Batch, BatchStatus
 from jobs.errors import JobsError, NotFound
+from jobs.keys import Scope
 
 bp = Blueprint("batches", __name__, url_prefix="/v1/batches")
 
+RECEIPT = (
+    *("id", "object", "endpoint", "input_file_id", "completion_window", "status"),
+    *("created_at", "expires_at", "cancelling_at", "cancelled_at"),
+)
 _Key = Annotated[str, StringConstraints(max_length=64)]
 _Value = Annotated[str, StringConstraints(max_length=512)]
 
@@ -57,7 +62,7 @@ def create_batch() -> Response:
         metadata=asked.metadata,
         keep_ms=min(wanted.seconds * 1000, longest) if wanted else longest,
     )
-    return private(shown(batch))
+    return _told(batch)
 
 
 @bp.get("")
@@ -80,7 +85,7 @@ def get_batch(batch_id: str) -> Response:
 @bp.post("/<batch_id>/cancel")
 def cancel_batch(batch_id: str) -> Response:
     """Stop a batch; what has been answered is kept."""
-    return private(shown(services().batches.cancel(tenant(), batch_id)))
+    return _told(services().batches.cancel(tenant(), batch_id))
 
 
 @bp.errorhandler(JobsError)
@@ -89,6 +94,12 @@ def _as_openai_says_it(error: JobsError) -> Response:
     if error.status == 409:
         response.headers["x-should-retry"] = "false"  # it will not become otherwise
     return response
+
+
+def _told(batch: Batch) -> Response:
+    """Return a batch to who made or stopped it; to a key that may not read, what OpenAI demands."""
+    told = shown(batch)
+    return private(told if may(Scope.READ) else {name: told[name] for name in RECEIPT})
 
 
 def shown(batch: Batch) -> dict[str, Any]:

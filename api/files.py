@@ -7,7 +7,7 @@ from typing import Any, Literal
 from flask import Blueprint, Response, request
 from pydantic import Field
 
-from api.auth import tenant
+from api.auth import may, tenant
 from api.file_form import read_file_form
 from api.openai_statuses import as_clients_know_it
 from api.private import private
@@ -16,6 +16,7 @@ from api.queries import Query, read_query
 from api.services import services
 from jobs.errors import InvalidRequest, JobsError, NotFound
 from jobs.files import File
+from jobs.keys import Scope
 
 bp = Blueprint("files", __name__, url_prefix="/v1/files")
 
@@ -41,7 +42,7 @@ def create_file() -> Response:
         raise
     wanted = form.fields.expires_after
     file = intake.keep(form.fields.purpose, form.name, wanted.seconds * 1000 if wanted else None)
-    return private(shown(file))
+    return private(shown(file) if may(Scope.READ) else _receipt(file))
 
 
 @bp.get("")
@@ -101,6 +102,11 @@ def shown(file: File) -> dict[str, Any]:
         "purpose": file.purpose,
         "status": "processed",
     }
+
+
+def _receipt(file: File) -> dict[str, Any]:
+    """Return what a key may know of a file that it may not read: not its name."""
+    return {name: value for name, value in shown(file).items() if name != "filename"}
 
 
 def listed(page: tuple[list[dict[str, Any]], bool] | None) -> Response:

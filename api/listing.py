@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from flask import Blueprint, Response, jsonify, request
 
-from api.auth import tenant
-from api.queries import JobsQuery, read_query
-from api.representation import represent
+from api.auth import may, tenant
+from api.private import private
+from api.queries import GroupQuery, JobsQuery, read_query
+from api.representation import receipt, represent
 from api.services import services
 from jobs.errors import InvalidRequest, NotFound
+from jobs.keys import Scope
 
 bp = Blueprint("listing", __name__, url_prefix="/v1")
 
@@ -26,11 +28,7 @@ def list_jobs() -> Response:
             owner, status=query.status, group=query.group, after=query.after, limit=query.limit
         )
         if page is None:
-            raise InvalidRequest(
-                "the job that this cursor names is no longer kept; list from the start",
-                code="cursor_expired",
-                param="after",
-            )
+            raise _lost()
         found, after = list(page.jobs), page.after
     data = [represent(job) for job in found]
     response = jsonify({"object": "list", "data": data, "next": after})
@@ -40,24 +38,37 @@ def list_jobs() -> Response:
 
 @bp.post("/groups/<text:name>/cancel")
 def cancel_group(name: str) -> Response:
-    """Stop all jobs of a group that have not ended."""
-    owner = tenant()
-    jobs = [services().ledger.cancel(owner, job_id) for job_id in _group(owner, name)]
-    data = [represent(job) for job in jobs if job]
-    return jsonify({"object": "list", "data": data, "next": None})
+    """Stop the jobs of a group that have not ended, so many a call."""
+    after = read_query(GroupQuery, request.args).after
+    canceled = services().groups.cancel(tenant(), name, after)
+    if canceled is None:
+        raise _lost()
+    if not canceled.jobs and after is None:
+        raise _no_group()
+    told = represent if may(Scope.READ) else receipt
+    data = [told(job) for job in canceled.jobs]
+    page = {"object": "list", "data": data, "next": canceled.after}
+    return private({**page, "remaining": canceled.remaining})
 
 
 @bp.delete("/groups/<text:name>")
 def erase_group(name: str) -> Response:
-    """Leave nothing of any job of a group."""
-    owner = tenant()
-    for job_id in _group(owner, name):
-        services().ledger.erase(owner, job_id)
+    """Leave nothing of a group: 204, or 202 where it has more jobs than one call takes."""
+    done = services().groups.erase(tenant(), name)
+    if not done.erased and not done.remaining:
+        raise _no_group()
+    if done.remaining:
+        return private({"object": "group", **vars(done)}, 202)
     return Response(status=204)
 
 
-def _group(owner: str, name: str) -> list[str]:
-    ids = services().listing.of_group(owner, name)
-    if not ids:
-        raise NotFound("no job of yours is in this group", code="group_not_found")
-    return ids
+def _no_group() -> NotFound:
+    return NotFound("no job of yours is in this group", code="group_not_found")
+
+
+def _lost() -> InvalidRequest:
+    return InvalidRequest(
+        "the job that this cursor names is no longer kept; list from the start",
+        code="cursor_expired",
+        param="after",
+    )

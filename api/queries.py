@@ -47,6 +47,12 @@ class JobsQuery(Query):
         return list(dict.fromkeys((self.ids or "").split(","))) if self.ids else []
 
 
+class GroupQuery(Query):
+    """Which jobs of a group to stop: all, or those behind a cursor."""
+
+    after: str | None = None
+
+
 class EventsQuery(Query):
     """Which events to show: those behind a cursor."""
 

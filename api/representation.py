@@ -63,6 +63,15 @@ def represent(job: Job, queue: Mapping[str, Any] | None = None) -> dict[str, Any
     }
 
 
+def receipt(job: Job) -> dict[str, Any]:
+    """Return what a key may know of a job that it may not read: none of what people said."""
+    return {
+        "id": job.id,
+        "status": job.status,
+        "cancel_requested_at": moment(job.cancel_requested_at),
+    }
+
+
 def moment(epoch_ms: int | None) -> str | None:
     """Return a time as RFC 3339 in UTC with milliseconds; None stays None."""
     if epoch_ms is None:

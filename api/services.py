@@ -14,6 +14,7 @@ from api.waiting import Waiting
 from jobs.batches import Batches
 from jobs.feed import Feed
 from jobs.files import Files
+from jobs.groups import Groups
 from jobs.keys import Keys
 from jobs.ledger import Ledger
 from jobs.listing import Listing
@@ -35,6 +36,7 @@ class Services:
     pictures: Pictures
     waiting: Waiting
     listing: Listing
+    groups: Groups
     feed: Feed
     keys: Keys
     tenants: Tenants

@@ -11,14 +11,15 @@ from typing import Any
 from flask import Blueprint, Response, g, jsonify, request
 
 from api.access import known_as
-from api.auth import tenant
+from api.auth import may, tenant
 from api.drafting import drafted
 from api.forecasts import as_queue
-from api.representation import represent
+from api.representation import receipt, represent
 from api.services import Services, services
 from api.validation import CreateJob, read_create_job
 from jobs.errors import InvalidRequest, NotFound
 from jobs.job import Draft, Job, Status
+from jobs.keys import Scope
 from jobs.tracing import trace_id
 
 bp = Blueprint("v1", __name__, url_prefix="/v1")
@@ -132,7 +133,7 @@ def shown(job: Job) -> Response:
     if job.status is Status.QUEUED:
         position = parts.ledger.position(job)
         queue = as_queue(position, job.priority, parts.paces.of(job.model))
-    told = represent(job, queue)
+    told = represent(job, queue) if may(Scope.READ) else receipt(job)
     response = jsonify(told)
     # Weak: a forecast that was made for the same place is as good, and must not defeat polling.
     same = json.dumps({**told, "queue": position})

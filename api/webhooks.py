@@ -7,7 +7,7 @@ from typing import Any
 from flask import Blueprint, Response, request
 from pydantic import Field
 
-from api.auth import tenant
+from api.auth import may, tenant
 from api.private import private
 from api.representation import moment
 from api.services import services
@@ -15,6 +15,7 @@ from api.validation import Fields, read_json
 from api.views import no_job
 from jobs.deliveries import Delivery
 from jobs.errors import NotFound
+from jobs.keys import Scope
 from jobs.reach import MAX_URL_CHARS
 
 bp = Blueprint("webhooks", __name__, url_prefix="/v1")
@@ -71,6 +72,8 @@ def _deliveries(owner: str, job_id: str, status: int = 200) -> Response:
 
 
 def _shown(delivery: Delivery) -> dict[str, Any]:
+    if not may(Scope.READ):
+        return {"id": delivery.id, "status": delivery.status}
     return {
         "id": delivery.id,
         "url": delivery.webhook.url.partition("?")[0],

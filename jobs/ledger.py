@@ -243,7 +243,7 @@ class Ledger:
 
     def cancel(self, tenant: str, job_id: str) -> Job | None:
         """Stop a tenant's job, at once or through its worker; None where there is none."""
-        self._run("cancel", job_id, tenant, durable=True)
+        self._run("cancel", tenant, job_id, durable=True)
         return self.get(tenant, job_id)
 
     def abandon(self, tenant: str, job_id: str) -> None:
@@ -260,7 +260,7 @@ class Ledger:
         Gone are its record, its events, its way to be found, and pictures that no other job shows.
         A worker that has it is told to stop, and what it brings is refused.
         """
-        return bool(self._run("erase", job_id, tenant, durable=True))
+        return bool(self._run("erase", tenant, job_id, durable=True))
 
     def sweep(self, at_most: int = 200, spare_after_ms: int = 0) -> Sweep:
         """Repair what time has done, to at most ``at_most`` jobs of each kind; safe anywhere.

@@ -75,12 +75,6 @@ class Listing:
             ids = self._client.lrange(f"{PREFIX}jobs:{tenant}:{key_id}", 0, limit - 1)
         return self.by_ids(tenant, [job_id.decode() for job_id in ids])
 
-    def of_group(self, tenant: str, group: str) -> list[str]:
-        """Return the ids of a group's jobs, newest first."""
-        with told_plainly():
-            ids = self._client.zrevrange(f"{PREFIX}group:{tenant}:{group}", 0, -1)
-        return [job_id.decode() for job_id in ids]
-
     def _id_at(self, tenant: str, number: bytes) -> str | None:
         with told_plainly():
             ids = self._client.zrangebyscore(f"{PREFIX}jobs:{tenant}", number, number)

@@ -7,7 +7,7 @@ from typing import Any
 from flask import Blueprint, g, redirect, request
 from werkzeug.wrappers import Response
 
-from api.auth import tenant
+from api.auth import may, tenant
 from api.console.job_pages import about
 from api.console.rendering import is_part, page
 from api.services import services
@@ -31,13 +31,15 @@ def show() -> Response:
 
 @bp.post("/ask")
 def ask() -> Response:
-    """Accept a question and go on to its job, or show it in place; raises JobsError."""
+    """Accept a question and go on to its job, or show it in place, to whom may see it."""
     try:
         job = accept(tenant(), validated(CreateJob, _fields(), strict=False))
     except InvalidRequest as error:
         if is_part():
             raise
         return _form(error.status, error=error, question=request.form.get("question", ""))
+    if not may(Scope.READ):
+        return page("accepted.html") if is_part() else redirect("/?accepted=1", 303)
     if is_part():
         return page("turn.html", **about(job), in_talk=True)
     return redirect(f"/jobs/{job.id}", 303)

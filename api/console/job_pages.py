@@ -8,7 +8,7 @@ from flask import Blueprint, redirect, request
 from flask import Response as FlaskResponse
 from werkzeug.wrappers import Response
 
-from api.auth import tenant
+from api.auth import may, tenant
 from api.console.rendering import is_part, page
 from api.console.stories import events, parts_of_time, story, turns
 from api.services import services
@@ -16,6 +16,7 @@ from api.streaming import stream_job
 from api.views import no_job, own
 from jobs.errors import NotFound
 from jobs.job import Job
+from jobs.keys import Scope
 
 bp = Blueprint("job", __name__)
 
@@ -71,7 +72,7 @@ def cancel(job_id: str) -> Response:
     job = services().ledger.cancel(tenant(), job_id)
     if job is None:
         raise no_job()
-    return _answer(job) if is_part() else _back(job_id)
+    return _answer(job) if is_part() and may(Scope.READ) else _back(job_id)
 
 
 @bp.post("/jobs/<job_id>/again")
@@ -109,4 +110,5 @@ def _answer(job: Job) -> Response:
 
 
 def _back(job_id: str) -> Response:
-    return redirect(f"/jobs/{job_id}", 303)
+    """Go on to a job, or to the start with a key that may not see it."""
+    return redirect(f"/jobs/{job_id}" if may(Scope.READ) else "/", 303)

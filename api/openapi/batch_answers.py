@@ -8,8 +8,8 @@ from api.openapi.answers import Count, Shown
 from jobs.batch import BatchStatus
 
 
-class File(Shown):
-    """A file; times in seconds since the epoch."""
+class FileReceipt(Shown):
+    """What a key without `read` is shown of a file; times in seconds since the epoch."""
 
     id: str
     object: Literal["file"]
@@ -17,10 +17,15 @@ class File(Shown):
     created_at: int
     expires_at: int
     """when it goes"""
-    filename: str
     purpose: Literal["batch", "batch_output"]
     """`batch_output`: a batch wrote it"""
     status: Literal["processed"]
+
+
+class File(FileReceipt):
+    """A file; times in seconds since the epoch."""
+
+    filename: str
 
 
 class FileList(Shown):
@@ -107,6 +112,21 @@ class Batch(Shown):
     request_counts: RequestCounts
     usage: BatchUsage
     metadata: dict[str, str] | None
+
+
+class BatchReceipt(Shown):
+    """What a key without `read` is shown of a batch; times in seconds since the epoch."""
+
+    id: str
+    object: Literal["batch"]
+    endpoint: str
+    input_file_id: str
+    completion_window: str
+    status: BatchStatus
+    created_at: int
+    expires_at: int
+    cancelling_at: int | None
+    cancelled_at: int | None
 
 
 class BatchList(Shown):

@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Iterator
 
 from api.openapi.operation import EVENTS, Operation
-from api.openapi.refusals import scope_of
+from api.openapi.refusals import scopes_of
 
 _SHOWN_HEADERS = {"Prefer"}
 
@@ -30,7 +30,7 @@ def _parts(operation: Operation) -> Iterator[str]:
     options = " -N" if streams else ""
     method = f" -X {operation.method}" if _needs_method(operation) else ""
     yield f'curl{options}{method} "$URL{example_path(operation)}"'
-    if scope_of(operation):
+    if scopes_of(operation):
         yield '-H "Authorization: Bearer $KEY"'
     for parameter in operation.parameters:
         if parameter.name in _SHOWN_HEADERS and operation.method == "GET":

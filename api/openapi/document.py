@@ -11,7 +11,7 @@ from api.openapi.bodies import request_body
 from api.openapi.headers import HEADERS
 from api.openapi.operation import Operation, Parameter, Schema
 from api.openapi.problem import Problem
-from api.openapi.refusals import scope_of
+from api.openapi.refusals import scopes_of
 from api.openapi.responses import header, responses, shared_errors
 from api.openapi.schemas import schemas
 from api.openapi.sections import SECTIONS, operations
@@ -23,7 +23,8 @@ tenant's things are a 404. Times are RFC 3339 in UTC. Errors are `application/pr
 `error` member in OpenAI's shape; `error.code` is stable. `/docs` says the same on a page."""
 _KEY_ABOUT = """A key, `lj_<id>_<secret>`. Its scopes, none of which implies another, are `read`
 (every `GET` under `/v1` but `/v1/admin`), `submit` (every other method there) and `admin`
-(`/v1/admin`)."""
+(`/v1/admin`). Chat completions need `submit` and `read`, as they answer. A key without `read` is
+shown receipts: ids and states, and nothing of what was asked, answered or sent."""
 
 
 @cache
@@ -60,8 +61,9 @@ def _models() -> list[type[BaseModel]]:
     """Return the models of all bodies and all answers."""
     found: dict[str, type[BaseModel]] = {Problem.__name__: Problem}
     for operation in operations():
-        answered = [answer.model for answer in operation.answers if answer.model]
-        told = [model for answer in operation.answers for _, model in answer.events]
+        answers = operation.answers
+        answered = [m for answer in answers for m in (answer.model, answer.receipt) if m]
+        told = [model for answer in answers for _, model in answer.events]
         sent = [operation.body.model] if operation.body else []
         for model in [*answered, *told, *sent]:
             found[model.__name__] = model
@@ -69,11 +71,11 @@ def _models() -> list[type[BaseModel]]:
 
 
 def _operation(operation: Operation, tag: str) -> Schema:
-    scope = scope_of(operation)
+    scopes = scopes_of(operation)
     said: Schema = {"operationId": operation.name, "tags": [tag], "summary": operation.summary}
     if operation.detail:
         said["description"] = operation.detail
-    said["security"] = [{"key": [scope.value]}] if scope else []
+    said["security"] = [{"key": [scope.value for scope in scopes]}] if scopes else []
     if operation.parameters:
         said["parameters"] = [_parameter(parameter) for parameter in operation.parameters]
     if operation.body:

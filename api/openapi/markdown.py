@@ -35,7 +35,7 @@ def _lines() -> Iterator[str]:
             yield _row(
                 f"`{call.operation.call}`",
                 call.operation.summary,
-                f"`{call.scope}`" if call.scope else "none",
+                " and ".join(f"`{scope}`" for scope in call.scopes) or "none",
                 answers,
                 ", ".join(f"`{code}`" for code in errors),
             )

@@ -82,7 +82,8 @@ class Link:
 class Answer:
     """One way in which a call succeeds.
 
-    ``model`` is None where there is no body, or where ``media`` says that it is not JSON.
+    ``model`` is None where there is no body, or where ``media`` says that it is not JSON;
+    ``receipt`` is what a key without ``read`` is shown in its place.
     ``headers`` are names in ``api.openapi.headers``; ``events`` are those of a stream, each
     with the model of its data, and named `message` where they have no name.
     """
@@ -95,6 +96,7 @@ class Answer:
     headers: tuple[str, ...] = ()
     links: tuple[Link, ...] = ()
     events: tuple[tuple[str, type[BaseModel]], ...] = ()
+    receipt: type[BaseModel] | None = None
 
 
 Errors = Mapping[int, tuple[str, ...]]

@@ -13,7 +13,7 @@ from api.openapi.curl import curl
 from api.openapi.document import document
 from api.openapi.faults import faults
 from api.openapi.operation import Answer, Operation, Schema
-from api.openapi.refusals import errors_of, scope_of
+from api.openapi.refusals import errors_of, scopes_of
 from api.openapi.schemas import meanings
 from api.openapi.sections import SECTIONS
 from api.openapi.wording import Row, links, rows, words
@@ -49,7 +49,7 @@ class ShownCall:
     """A call with all that is shown of it."""
 
     operation: Operation
-    scope: str
+    scopes: tuple[str, ...]
     curl: str
     parameters: list[Row]
     body: str
@@ -110,7 +110,8 @@ def things(*, of_requests: bool) -> list[Thing]:
 def _models(operation: Operation) -> list[type[BaseModel] | None]:
     """Return what a call's answers and their events are made of."""
     told = [model for answer in operation.answers for _, model in answer.events]
-    return [*(answer.model for answer in operation.answers), *told]
+    answers = operation.answers
+    return [*(a.model for a in answers), *told, *(a.receipt for a in answers)]
 
 
 def _thing(name: str, schema: Schema) -> Thing:
@@ -123,11 +124,10 @@ def _components() -> dict[str, Schema]:
 
 
 def _call(operation: Operation) -> ShownCall:
-    scope = scope_of(operation)
     body = operation.body
     return ShownCall(
         operation,
-        scope.value if scope else "",
+        tuple(scope.value for scope in scopes_of(operation)),
         curl(operation),
         [
             Row(
@@ -153,6 +153,9 @@ def _or_default(place: str, schema: Schema) -> str:
 
 def _answer(answer: Answer) -> ShownAnswer:
     kind = words({"$ref": f"/{answer.model.__name__}"}, _components()) if answer.model else ""
+    if answer.receipt:
+        receipt = words({"$ref": f"/{answer.receipt.__name__}"}, _components())
+        kind += f"; {receipt} for a key without `read`"
     if answer.events:
         kind = "events: " + ", ".join(
             f"`{name}` [{model.__name__}](#object-{model.__name__.lower()})"

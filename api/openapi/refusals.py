@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from api.auth import needed_scope
+from api.auth import needed_scopes
 from api.openapi.faults import at_their_status, together
 from api.openapi.operation import Errors, Operation
 from jobs.keys import Scope
@@ -23,9 +23,9 @@ _SENT = at_their_status(
 )
 
 
-def scope_of(operation: Operation) -> Scope | None:
-    """Return the scope that a call needs; None where anybody may call it."""
-    return needed_scope(operation.method, operation.path)
+def scopes_of(operation: Operation) -> tuple[Scope, ...]:
+    """Return the scopes that a call needs, all of them; none where anybody may call it."""
+    return needed_scopes(operation.method, operation.path)
 
 
 def errors_of(operation: Operation) -> Errors:
@@ -36,6 +36,6 @@ def errors_of(operation: Operation) -> Errors:
         _SENT if operation.body else {},
         _NAMED if "path" in places else {},
         _ASKED if "query" in places else {},
-        _KEYED if scope_of(operation) else {},
+        _KEYED if scopes_of(operation) else {},
         _ANY,
     )

@@ -14,7 +14,7 @@ from api.openapi.faults import faults
 from api.openapi.headers import HEADERS, SHARE
 from api.openapi.operation import JSON, MESSAGE, Answer, Link, Operation, Schema
 from api.openapi.problem import Problem
-from api.openapi.refusals import errors_of, scope_of
+from api.openapi.refusals import errors_of, scopes_of
 from api.openapi.schemas import reference
 from api.openapi.sections import operations
 
@@ -70,7 +70,7 @@ def _answers(operation: Operation) -> Schema:
         place = said.setdefault(str(answer.status), {"description": answer.meaning})
         if answer.meaning != place["description"]:
             place["description"] += f"; {answer.meaning}"
-        names = (*answer.headers, *(SHARE if scope_of(operation) else ()))
+        names = (*answer.headers, *(SHARE if scopes_of(operation) else ()))
         place.setdefault("headers", {}).update(_headers(names))
         if answer.model or answer.example is not None:
             place.setdefault("content", {})[answer.media] = _content(answer)
@@ -80,7 +80,10 @@ def _answers(operation: Operation) -> Schema:
 
 
 def _content(answer: Answer) -> Schema:
-    if answer.model:
+    schema: Schema
+    if answer.model and answer.receipt:
+        schema = {"anyOf": [reference(answer.model), reference(answer.receipt)]}
+    elif answer.model:
         schema = reference(answer.model)
     elif answer.events:
         schema = {"anyOf": [_event(name, model) for name, model in answer.events]}

@@ -1,9 +1,12 @@
--- Stops a job: at once where it waits; through its worker where it runs.
--- ARGV: now, id, tenant
--- Returns 1, or 0 where the tenant has no such job.
-local job = read(ARGV[2])
-if not job or job.tenant ~= ARGV[3] then
-  return 0
+-- Stops jobs: at once those that wait; through their workers those that run.
+-- ARGV: now, tenant, then their ids
+-- Returns how many of them the tenant has.
+local found = 0
+for i = 3, #ARGV do
+  local job = read(ARGV[i])
+  if job and job.tenant == ARGV[2] then
+    withdraw(job, 'canceled')
+    found = found + 1
+  end
 end
-withdraw(job, 'canceled')
-return 1
+return found

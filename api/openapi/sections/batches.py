@@ -7,7 +7,15 @@ from typing import Any
 from api.batches import BatchesQuery, CreateBatch
 from api.file_form import FileFields
 from api.files import FilesQuery
-from api.openapi.batch_answers import Batch, BatchList, ErasedFile, File, FileList
+from api.openapi.batch_answers import (
+    Batch,
+    BatchList,
+    BatchReceipt,
+    ErasedFile,
+    File,
+    FileList,
+    FileReceipt,
+)
 from api.openapi.faults import at_their_status, together
 from api.openapi.operation import Answer, Body, Errors, Form, Link, Operation, Section
 from api.openapi.parameters import named, of_query
@@ -116,6 +124,7 @@ _FILES = (
                     Link("get_file_content", {"file_id": "$response.body#/id"}),
                     Link("erase_file", {"file_id": "$response.body#/id"}),
                 ),
+                receipt=FileReceipt,
             ),
         ),
         errors=together(_OF_FIELDS, at_their_status("file_too_large", "files_full", "ledger_full")),
@@ -180,6 +189,7 @@ _BATCHES = (
                     Link("get_batch", {"batch_id": "$response.body#/id"}),
                     Link("cancel_batch", {"batch_id": "$response.body#/id"}),
                 ),
+                receipt=BatchReceipt,
             ),
         ),
         errors=together(
@@ -211,7 +221,9 @@ _BATCHES = (
         "Cancel a batch",
         detail="What was answered is kept.",
         parameters=(_THIS_BATCH,),
-        answers=(Answer(200, "it is being stopped, or is", Batch, _CANCELLING),),
+        answers=(
+            Answer(200, "it is being stopped, or is", Batch, _CANCELLING, receipt=BatchReceipt),
+        ),
         errors=together(_NO_BATCH, at_their_status("batch_not_cancellable")),
     ),
 )

@@ -6,9 +6,10 @@ from api.openapi import examples
 from api.openapi.answers import JobEventList, JobList
 from api.openapi.examples import listed
 from api.openapi.faults import at_their_status
+from api.openapi.group_answers import ErasedGroup, GroupJobs, GroupReceipts
 from api.openapi.operation import Answer, Link, Operation, Section
 from api.openapi.parameters import PREFER, named, of_query
-from api.queries import EventsQuery, JobsQuery
+from api.queries import EventsQuery, GroupQuery, JobsQuery
 
 _GROUP = named("name", "the group", examples.GROUP)
 _EVENT = {
@@ -55,16 +56,41 @@ SECTION = Section(
             "POST /v1/groups/{name}/cancel",
             "cancel_group",
             "Stop all jobs of a group",
-            parameters=(_GROUP,),
-            answers=(Answer(200, "the group's jobs", JobList, listed({**examples.CANCELED})),),
-            errors=at_their_status("group_not_found"),
+            detail="Newest first, up to 1,000 a call: where `remaining` is not 0, pass `next` as "
+            "`after` until it is `null`.",
+            parameters=(_GROUP, *of_query(GroupQuery, after=examples.JOB_ID)),
+            answers=(
+                Answer(
+                    200,
+                    "the group's jobs",
+                    GroupJobs,
+                    listed({**examples.CANCELED}, remaining=0),
+                    links=(
+                        Link(
+                            "cancel_group",
+                            {"name": "$request.path.name", "after": "$response.body#/next"},
+                        ),
+                    ),
+                    receipt=GroupReceipts,
+                ),
+            ),
+            errors=at_their_status("group_not_found", "cursor_expired"),
         ),
         Operation(
             "DELETE /v1/groups/{name}",
             "erase_group",
             "Erase all jobs of a group",
+            detail="Up to 1,000 a call, newest first: after a 202, call again until it is a 204.",
             parameters=(_GROUP,),
-            answers=(Answer(204, "erased"),),
+            answers=(
+                Answer(204, "erased"),
+                Answer(
+                    202,
+                    "some are there still: call again",
+                    ErasedGroup,
+                    {"object": "group", "erased": 1000, "remaining": 200},
+                ),
+            ),
             errors=at_their_status("group_not_found"),
         ),
         Operation(

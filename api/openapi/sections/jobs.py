@@ -7,6 +7,7 @@ from api.openapi.answers import Job
 from api.openapi.faults import at_their_status
 from api.openapi.operation import EVENTS, Answer, Body, Form, Link, Operation, Section
 from api.openapi.parameters import JOB_ID, PREFER, header
+from api.openapi.receipts import JobReceipt
 from api.openapi.schemas import SHOWN
 from api.openapi.streams import StatusEvent, TokenEvent
 from api.validation import CreateJob
@@ -117,6 +118,7 @@ SECTION = Section(
                     examples.QUEUED,
                     headers=("Location", "Operation-Location", "Retry-After", "Preference-Applied"),
                     links=(*_LINKS, *_GROUP_LINKS),
+                    receipt=JobReceipt,
                 ),
                 Answer(
                     200,
@@ -125,6 +127,7 @@ SECTION = Section(
                     examples.SUCCEEDED,
                     headers=("Location", "Operation-Location", "Preference-Applied"),
                     links=(*_LINKS, *_GROUP_LINKS),
+                    receipt=JobReceipt,
                 ),
             ),
             errors={
@@ -171,6 +174,7 @@ SECTION = Section(
                     examples.QUEUED,
                     headers=("Location", "ETag", "Retry-After"),
                     links=_LINKS,
+                    receipt=JobReceipt,
                 ),
             ),
             errors=RETRY_ERRORS,
@@ -213,6 +217,7 @@ SECTION = Section(
                     Job,
                     examples.CANCELED,
                     headers=("ETag", "Retry-After"),
+                    receipt=JobReceipt,
                 ),
             ),
             errors=at_their_status("job_not_found"),

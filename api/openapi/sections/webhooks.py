@@ -8,6 +8,7 @@ from api.openapi.examples import listed
 from api.openapi.faults import at_their_status
 from api.openapi.operation import Answer, Body, Operation, Section
 from api.openapi.parameters import JOB_ID
+from api.openapi.receipts import DeliveryReceiptList
 from api.webhooks import EnableUrl
 
 _DELIVERY = {
@@ -61,7 +62,15 @@ SECTION = Section(
             "send_again",
             "Tell a job's end again",
             parameters=(JOB_ID,),
-            answers=(Answer(202, "it is sent at once", DeliveryList, listed(_DELIVERY)),),
+            answers=(
+                Answer(
+                    202,
+                    "it is sent at once",
+                    DeliveryList,
+                    listed(_DELIVERY),
+                    receipt=DeliveryReceiptList,
+                ),
+            ),
             errors=at_their_status(
                 *("job_not_found", "webhook_missing", "webhook_disabled", "job_not_ended")
             ),

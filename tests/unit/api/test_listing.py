@@ -4,9 +4,10 @@ from typing import Any
 
 import pytest
 
+from jobs import groups
 from jobs.ledger import Ledger
-from tests.ledgers import ANSWER, claimed
-from tests.unit.api.conftest import Caller
+from tests.ledgers import ANSWER, claimed, submitted
+from tests.unit.api.conftest import Caller, assert_problem
 
 
 def ids(api: Caller, query: str = "") -> list[str]:
@@ -116,6 +117,49 @@ def test_erasing_a_group_leaves_nothing_of_its_jobs(api: Caller) -> None:
     assert api("DELETE", "/v1/groups/t/1").status_code == 204
     assert [api("GET", f"/v1/jobs/{job_id}").status_code for job_id in jobs] == [404, 404]
     assert ids(api) == []
+
+
+def grown(books: Ledger, jobs: int, group: str = "t") -> list[str]:
+    """The jobs of a group with so many, newest first."""
+    return [submitted(books, group=group) for _ in range(jobs)][::-1]
+
+
+def test_a_group_of_many_is_stopped_in_calls_that_lead_to_one_another(
+    api: Caller, books: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(groups, "MOST_AT_ONCE", 4)
+    jobs = grown(books, 9)
+    stopped, remaining, after = [], [], ""
+    while True:
+        told = api("POST", f"/v1/groups/t/cancel{after}").get_json()
+        stopped += [(job["id"], job["status"]) for job in told["data"]]
+        remaining.append(told["remaining"])
+        if told["next"] is None:
+            break
+        after = f"?after={told['next']}"
+    assert stopped == [(job, "canceled") for job in jobs]
+    assert remaining == [5, 1, 0]
+
+
+def test_a_group_of_many_is_erased_by_calling_again_until_nothing_is_left(
+    api: Caller, books: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(groups, "MOST_AT_ONCE", 4)
+    grown(books, 9)
+    for remaining in (5, 1):
+        response = api("DELETE", "/v1/groups/t")
+        assert response.status_code == 202
+        assert response.get_json() == {"object": "group", "erased": 4, "remaining": remaining}
+    assert api("DELETE", "/v1/groups/t").status_code == 204
+    assert_problem(api("DELETE", "/v1/groups/t"), 404, "group_not_found")
+    assert ids(api) == []
+
+
+def test_a_cursor_to_no_job_of_the_group_is_told_as_such(api: Caller, books: Ledger) -> None:
+    grown(books, 1)
+    [elsewhere] = grown(books, 1, "other")
+    response = api("POST", f"/v1/groups/t/cancel?after={elsewhere}")
+    assert_problem(response, 422, "cursor_expired")
 
 
 @pytest.mark.parametrize(("method", "path"), [("POST", "t/cancel"), ("DELETE", "t")])

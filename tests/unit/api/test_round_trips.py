@@ -10,7 +10,7 @@ from redis.connection import AbstractConnection
 
 from jobs.ledger import Ledger
 from jobs.pace import Paces
-from tests.ledgers import ANSWER, MODEL
+from tests.ledgers import ANSWER, MODEL, submitted
 from tests.unit.api.conftest import Caller
 
 
@@ -30,6 +30,11 @@ def trips(app: Flask, client: Any, monkeypatch: pytest.MonkeyPatch) -> list[Any]
 
     monkeypatch.setattr(AbstractConnection, "send_packed_command", noted)
     return sent
+
+
+def packed(sent: Any) -> bytes:
+    """What was sent, as it went over the wire."""
+    return sent if isinstance(sent, bytes) else b"".join(bytes(part) for part in sent)
 
 
 def test_a_submission_is_two_round_trips(api: Caller, trips: list[Any]) -> None:
@@ -54,3 +59,18 @@ def test_a_poll_is_three_round_trips_and_two_once_the_job_has_ended(
     trips.clear()
     api.job(job_id)
     assert len(trips) == 2, "the key and the rate, the job"
+
+
+@pytest.mark.parametrize(("method", "path"), [("POST", "/cancel"), ("DELETE", "")])
+def test_a_group_of_250_is_a_script_for_100_jobs_and_one_sync(
+    api: Caller, books: Ledger, trips: list[Any], method: str, path: str
+) -> None:
+    for group, jobs in (("few", 1), ("many", 250)):
+        for _ in range(jobs):
+            submitted(books, group=group)
+    api(method, f"/v1/groups/few{path}")  # which connects, and brings the script
+    trips.clear()
+    assert api(method, f"/v1/groups/many{path}").status_code < 300
+    looks = 1 if method == "POST" else 0
+    assert len(trips) == 2 + 3 + looks, "the key and the rate; the group; the scripts; the jobs"
+    assert sum(b"WAITAOF" in packed(sent) for sent in trips) == 1, "the sync to disk"
