@@ -13,6 +13,8 @@ from jobs.store import told_plainly
 
 START = "0-0"
 """The cursor before all events."""
+MOST_KEPT = 100_000
+"""Events of a tenant that are kept at least, as long as their jobs are; see shared.lua."""
 _CURSOR = re.compile(r"\d{1,15}-\d{1,10}")
 
 
@@ -56,9 +58,15 @@ class Feed:
             pipe.xrange(key, min=f"({cursor}", count=limit)
             pipe.xrange(key, count=1)
             pipe.xrange(key, min=cursor, max=cursor)
-            found, first, known = pipe.execute()
-        seen = cursor != START and not known
-        gap = seen and bool(first) and _number(first[0][0].decode()) > _number(cursor)
+            pipe.xlen(key)
+            pipe.get(f"{PREFIX}forgotten:{tenant}")
+            found, first, known, length, forgotten = pipe.execute()
+        gap = False
+        if found and cursor != START and not known:
+            # One that is cut for its length loses its oldest events, and they are not noted.
+            is_noted = forgotten and length < MOST_KEPT
+            newest_gone_or_next = forgotten if is_noted else first[0][0]
+            gap = _number(newest_gone_or_next.decode()) > _number(cursor)
         return Events(tuple(_event(i.decode(), fields) for i, fields in found), gap)
 
 

@@ -576,6 +576,20 @@ local function asked_with(job)
   return key('jobs', job.tenant, job.key)
 end
 
+-- Notes the newest of a tenant's events that are gone: who has read up to there has missed nothing.
+local function note_forgotten(tenant, event)
+  local forgotten = key('forgotten', tenant)
+  local function parts(id)
+    local time, number = string.match(id, '(%d+)-(%d+)')
+    return tonumber(time), tonumber(number)
+  end
+  local time, number = parts(event)
+  local known_time, known_number = parts(redis.call('GET', forgotten) or '0-0')
+  if time > known_time or (time == known_time and number > known_number) then
+    redis.call('SET', forgotten, event, 'PX', 7 * 24 * 60 * MINUTE)
+  end
+end
+
 -- Leaves nothing of a job that has ended. Returns how many jobs still show each of its pictures.
 local function forget(job)
   redis.call('DEL', key('job', job.id))
@@ -602,9 +616,13 @@ local function forget(job)
   if job.idempotency and redis.call('HGET', key('idempotency', job.tenant, job.idempotency), 'job') == job.id then
     redis.call('DEL', key('idempotency', job.tenant, job.idempotency))
   end
-  local events = key('events', job.tenant)
+  local events, newest = key('events', job.tenant), nil
   for event in string.gmatch(job.events or '', '%S+') do
     redis.call('XDEL', events, event)
+    newest = event
+  end
+  if newest then
+    note_forgotten(job.tenant, newest)
   end
   if redis.call('XLEN', events) == 0 then
     redis.call('DEL', events)

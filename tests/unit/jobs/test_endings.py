@@ -27,7 +27,7 @@ from tests.ledgers import (
 )
 
 COUNTERS = {"fence", "seq", "swept", "turn", "models", "queued-total", "pace:demo"}
-COUNTERS |= {"claimed", "ended", f"credits:{MODEL}", f"queued:{MODEL}"}
+COUNTERS |= {"claimed", "ended", "forgotten:acme", f"credits:{MODEL}", f"queued:{MODEL}"}
 
 
 def test_handing_back_charges_no_try(new_ledger: NewLedger) -> None:
