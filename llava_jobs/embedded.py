@@ -8,6 +8,7 @@ import secrets
 import socket
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, cast
 
@@ -61,15 +62,18 @@ class EmbeddedStore:
             raise ConfigurationError("the embedded store is not started")
         return self._process.pid
 
-    def start(self, patience_s: float = PATIENCE_S) -> None:
+    def start(
+        self, patience_s: float = PATIENCE_S, is_stopped: Callable[[], bool] = lambda: False
+    ) -> None:
         """Start the server and return once it answers.
 
-        A folder that another server is about to leave is waited for, up to ``patience_s``. The
-        server ends with the thread that calls this, which should be the main one. Raises
-        FolderInUse, and ConfigurationError where the wheel is missing or the start fails.
+        A folder that another server is about to leave is waited for, up to ``patience_s`` and no
+        longer than until ``is_stopped``. The server ends with the thread that calls this, which
+        should be the main one. Raises FolderInUse, and ConfigurationError where the wheel is
+        missing or the start fails.
         """
         self.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-        lock = await_lock(self.data_dir, self._owner, patience_s)
+        lock = await_lock(self.data_dir, self._owner, patience_s, is_stopped)
         try:
             if running_url(self.data_dir):  # a server of an older version, which holds no lock
                 raise in_use(self.data_dir)

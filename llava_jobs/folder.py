@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -44,17 +45,20 @@ def lock(folder: Path, owner: str) -> int:
     return descriptor
 
 
-def await_lock(folder: Path, owner: str, patience_s: float = PATIENCE_S) -> int:
+def await_lock(
+    folder: Path, owner: str, patience_s: float, is_stopped: Callable[[], bool] = lambda: False
+) -> int:
     """Lock a folder as ``lock`` does, and wait for a server that loads or ends.
 
-    Raises FolderInUse after ``patience_s``, and at once where a store serves from the folder.
+    Raises FolderInUse after ``patience_s``, as soon as ``is_stopped`` says so, and at once where a
+    store serves from the folder.
     """
     waiting = _Waiting(f"waiting until {folder} is free", patience_s)
     while True:
         try:
             return lock(folder, owner)
         except FolderInUse:
-            if running_url(folder) or not waiting.goes_on():
+            if running_url(folder) or is_stopped() or not waiting.goes_on():
                 raise
 
 

@@ -132,13 +132,17 @@ class Up:
             yield given.get_secret_value()
             return
         memory_mb = self._plan.settings.store_memory_mb
-        with EmbeddedStore(self._plan.data_dir, memory_mb, "llava-jobs up") as store:
+        store = EmbeddedStore(self._plan.data_dir, memory_mb, "llava-jobs up")
+        store.start(is_stopped=lambda: self._stopped)
+        try:
             self._embedded = store
             self._say(
                 f"embedded store: 127.0.0.1:{store.port}, data in {store.data_dir} "
                 f"(its password is in {store.data_dir / 'store.url'} while it runs)"
             )
             yield store.url
+        finally:
+            store.stop()
 
     def _first_key(self, keys: Keys) -> None:
         bootstrap = self._plan.settings.bootstrap_key

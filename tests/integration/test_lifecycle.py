@@ -143,9 +143,11 @@ def test_a_port_in_use_is_told_in_one_line_with_the_cure(data_dir: Path) -> None
 def test_a_data_folder_in_use_is_told_in_one_line_with_the_cure(
     start: Start, data_dir: Path
 ) -> None:
-    start(*FEW).ready()
+    first = start(*FEW)
+    first.ready()
     status, text = run("up", *FEW, "--port", "0", "--data-dir", str(data_dir))
     assert status != 0
+    assert f"llava-jobs up (process {first.pid}) holds {data_dir}" in one_cause(text)
     assert "--data-dir" in one_cause(text)
 
 

@@ -30,6 +30,13 @@ with running_or_started(Path(sys.argv[1]), "a test") as store:
     for number in range({NEW}):
         store.set(sys.argv[2] + str(number), "x" * 50)
 """
+START = """
+import sys
+from pathlib import Path
+from llava_jobs.embedded import EmbeddedStore
+with EmbeddedStore(Path(sys.argv[1]), 64):
+    print("started")
+"""
 
 
 @pytest.fixture
@@ -118,6 +125,26 @@ def test_a_command_waits_for_a_store_that_loads_and_uses_it(
     finally:
         waiting.end()
     assert f"store: the running one of {folder}" in waiting.text
+
+
+def test_a_start_waits_for_a_server_that_is_about_to_end(folder: Path) -> None:
+    with EmbeddedStore(folder, 64, "a command", is_shared=False) as first:
+        waiting = Running([sys.executable, "-c", START, str(folder)], environment())
+        try:
+            waiting.line(f"^waiting until {folder} is free")
+            first.stop()
+            waiting.line("^started$")
+            assert waiting.status() == 0
+        finally:
+            waiting.end()
+
+
+def test_a_start_that_waits_can_be_stopped(folder: Path) -> None:
+    with (
+        EmbeddedStore(folder, 64, "a command", is_shared=False),
+        pytest.raises(FolderInUse, match="a command"),
+    ):
+        EmbeddedStore(folder, 64).start(patience_s=3600, is_stopped=lambda: True)
 
 
 def test_a_command_tells_which_store_it_spoke_to(served: EmbeddedStore, folder: Path) -> None:
