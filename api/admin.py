@@ -15,7 +15,7 @@ from api.validation import Duration, Fields, read_json
 from jobs.durations import milliseconds
 from jobs.errors import InvalidRequest, NotFound
 from jobs.keys import LONGEST_S, Key, Scope, tenant_names
-from jobs.tenants import TenantLimits, is_name
+from jobs.tenants import MOST_BYTES, TenantLimits, is_name
 
 bp = Blueprint("admin", __name__, url_prefix="/v1/admin")
 
@@ -47,6 +47,7 @@ class SetLimits(Fields):
     queued_jobs: int | None = Field(default=None, ge=0, le=10**9)
     requests_per_minute: int | None = Field(default=None, ge=1, le=10**6)
     retention_seconds: int | None = Field(default=None, ge=1, le=LONGEST_S)
+    image_bytes: int | None = Field(default=None, ge=0, le=MOST_BYTES)
 
 
 @bp.get("/keys")
@@ -107,7 +108,9 @@ def get_tenant(name: str) -> Response:
 def set_limits(name: str) -> Response:
     """Set all of a tenant's own limits at once."""
     tenant, body = _named(name), read_json(SetLimits, request)
-    limits = TenantLimits(body.queued_jobs, body.requests_per_minute, body.retention_seconds)
+    limits = TenantLimits(
+        body.queued_jobs, body.requests_per_minute, body.retention_seconds, body.image_bytes
+    )
     services().tenants.set_limits(tenant, limits)
     return private(_tenant(tenant))
 
@@ -144,6 +147,7 @@ def _tenant(name: str) -> dict[str, Any]:
             "queued_jobs": own.queued_jobs,
             "requests_per_minute": own.requests_per_minute,
             "retention_seconds": own.retention_s,
+            "image_bytes": own.image_bytes,
         },
     }
 

@@ -135,11 +135,13 @@ def _services(settings: Settings, client: redis.Redis, hints: Hints) -> Services
     pieces = Pieces(client)
     limits = Limits.from_settings(settings)
     ledger = Ledger(client, limits, durability=durability, hints=hints)
-    uploaded = Uploads(client, ledger.scripts, settings.upload_retention_s * 1000)
+    most = settings.tenant_image_bytes
+    uploaded = Uploads(client, ledger.scripts, settings.upload_retention_s * 1000, most)
+    kept = ImageStore(client, most_of_tenant=most)
     return Services(
         settings=settings,
         ledger=ledger,
-        pictures=Pictures(door, ImageStore(client), uploaded, image_urls(settings)),
+        pictures=Pictures(door, kept, uploaded, image_urls(settings)),
         waiting=Waiting(connections),
         listing=Listing(client),
         groups=Groups(client, ledger.scripts),

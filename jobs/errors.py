@@ -120,6 +120,14 @@ class TenantQueueFull(JobsError):
     title = "Your queue is full"
 
 
+class TenantImagesFull(JobsError):
+    """Raised when a tenant's pictures have as many bytes as they may have."""
+
+    code = "tenant_images_full"
+    status = 429
+    title = "Your pictures take all of their room"
+
+
 class DeadlineUnmeetable(JobsError):
     """Raised when a job would be answered after its deadline, as the queue stands."""
 

@@ -23,11 +23,12 @@ from jobs.store import told_plainly
 
 @dataclass(frozen=True)
 class Limits:
-    """What the ledger admits and how long it keeps it; times in milliseconds."""
+    """What the ledger admits and how long it keeps it; times in milliseconds, sizes in bytes."""
 
     queue_lifetime: int = 86_400_000
     retention: int = 86_400_000
     tenant_queue: int = 100_000
+    tenant_images: int = 2 << 30
     queue: int = 2_000_000
     lease: int = 30_000
     crashes: int = 3
@@ -42,6 +43,7 @@ class Limits:
             queue_lifetime=settings.queue_lifetime_s * 1000,
             retention=settings.retention_s * 1000,
             tenant_queue=settings.tenant_queue_limit,
+            tenant_images=settings.tenant_image_bytes,
             queue=settings.queue_limit,
             lease=settings.lease_ms,
             crashes=settings.max_crashes,
@@ -110,10 +112,10 @@ class Ledger:
         ``soonest_ms`` is when it would end otherwise, as far as that can be told: a job whose
         deadline is before that is not accepted.
 
-        Raises IntakePaused, TenantQueueFull, LedgerFull, IdempotencyMismatch, ImageExpired,
-        DeadlineUnmeetable, BatchElsewhere, or StoreUnavailable where the sync to disk was not
-        confirmed in time (the job may run all the same; a retry under the same idempotency key
-        finds it).
+        Raises IntakePaused, TenantQueueFull, TenantImagesFull, LedgerFull, IdempotencyMismatch,
+        ImageExpired, DeadlineUnmeetable, BatchElsewhere, or StoreUnavailable where the sync to
+        disk was not confirmed in time (the job may run all the same; a retry under the same
+        idempotency key finds it).
         """
         limits = self._limits
         due = min(draft.deadline_ms or limits.queue_lifetime, limits.queue_lifetime)
@@ -145,6 +147,7 @@ class Ledger:
             queue_of(draft.model),
             AT_MOST,
             self._hints.new(draft.model) if self._hints else "",
+            limits.tenant_images,
             *(part for d in shown for part in (d, draft.pictures.get(d, b""))),
             durable=draft.batch is None,  # else what is lost is fed again, from the same place
         )

@@ -12,12 +12,13 @@ from jobs.errors import (
     IntakePaused,
     JobsError,
     LedgerFull,
+    TenantImagesFull,
     TenantQueueFull,
 )
 
 
 def refusal(reply: Sequence[bytes]) -> JobsError | None:
-    """Return the error that submit.lua's reply stands for; None where the job was accepted."""
+    """Return the error that a script's reply stands for; None where it did what was wanted."""
     verdict, *told = (part.decode() if isinstance(part, bytes) else "" for part in reply)
     if verdict == "mismatch":
         return IdempotencyMismatch(
@@ -37,7 +38,14 @@ def refusal(reply: Sequence[bytes]) -> JobsError | None:
     if verdict == "full":
         return LedgerFull("too many jobs are waiting; submit again later", retry_after=30)
     if verdict == "image_missing":
-        return ImageExpired("a picture of this job is not kept; send it again", param="images")
+        return ImageExpired("a picture is not kept; send it again", param="images")
+    if verdict == "images_full":
+        return TenantImagesFull(
+            f"your pictures may have {told[0]} bytes together, and have {told[1]}; erase jobs and "
+            "uploads, or submit again when some are no longer kept",
+            param="images",
+            retry_after=60,
+        )
     if verdict == "batch_elsewhere":
         return BatchElsewhere("this line of its batch was taken already, or the batch was stopped")
     if verdict == "too_late":

@@ -158,6 +158,11 @@ class Settings(BaseSettings):
         le=1_000_000,
         description="requests to the API that one tenant may send in a minute; above: 429",
     )
+    tenant_image_bytes: int = Field(
+        default=2 << 30,
+        ge=1024,
+        description="bytes of a tenant's pictures in the store; above: 429",
+    )
     queue_limit: int = Field(
         default=2_000_000, ge=1, description="queued jobs of all tenants together; above: 503"
     )

@@ -15,6 +15,8 @@ from jobs.store import told_plainly
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 MOST_WAITING = 1_000
 """Tenants that one look at what waits takes in."""
+MOST_BYTES = 10**15
+"""The largest limit of bytes that can be set."""
 _INDEX = f"{PREFIX}tenants"
 
 
@@ -23,12 +25,14 @@ class TenantLimits:
     """A tenant's limits; None: the installation's. They count from the next request on.
 
     ``queued_jobs`` 0 keeps a tenant from submitting at all; ``retention_s`` is how long a job
-    accepted from now on is kept once it has ended, in seconds.
+    accepted from now on is kept once it has ended, in seconds. ``image_bytes`` 0 keeps it from
+    sending pictures.
     """
 
     queued_jobs: int | None = None
     requests_per_minute: int | None = None
     retention_s: int | None = None
+    image_bytes: int | None = None
 
 
 class Tenants:

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import redis
 
-from jobs.errors import ImageExpired
 from jobs.job import new_id
+from jobs.ledger import Limits
 from jobs.records import decoded
+from jobs.refusals import refusal
 from jobs.scripts import PREFIX, Scripts
 from jobs.store import told_plainly
 
@@ -27,26 +28,36 @@ class Upload:
 class Uploads:
     """The uploads of all tenants, each kept for ``life_ms``.
 
-    Every method raises StoreUnavailable.
+    They count in the bytes of a tenant's pictures, as ImageStore has them. Every method raises
+    StoreUnavailable.
     """
 
-    def __init__(self, client: redis.Redis, scripts: Scripts, life_ms: int) -> None:
+    def __init__(
+        self,
+        client: redis.Redis,
+        scripts: Scripts,
+        life_ms: int,
+        most_of_tenant: int = Limits.tenant_images,
+    ) -> None:
         self._client = client
         self._run = scripts.run
         self._life = life_ms
+        self._most_of_tenant = most_of_tenant
 
     def add(self, tenant: str, digest: str, width: int, height: int) -> Upload:
         """Give a picture in the image store an id, once that is durable.
 
-        Raises ImageExpired where the picture is not there, LedgerFull.
+        Raises ImageExpired where the picture is not there, TenantImagesFull, LedgerFull.
         """
         upload_id = new_id("img")
-        expires = self._run(
-            "upload", tenant, upload_id, digest, width, height, self._life, durable=True
+        reply = self._run(
+            *("upload", tenant, upload_id, digest, width, height, self._life),
+            self._most_of_tenant,
+            durable=True,
         )
-        if not expires:
-            raise ImageExpired("the picture was not kept; send it again")
-        return Upload(upload_id, digest, width, height, int(expires))
+        if refused := refusal(reply):
+            raise refused
+        return Upload(upload_id, digest, width, height, int(reply[1]))
 
     def get(self, tenant: str, upload_id: str) -> Upload | None:
         """Return a tenant's upload; None where there is none, or none any more."""

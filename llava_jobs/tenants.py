@@ -28,7 +28,7 @@ def list_tenants(data_dir: Path) -> None:
     Example: llava-jobs tenants list
     """
     rows: list[tuple[str, ...]] = [
-        ("tenant", "waiting", "queued jobs", "requests/min", "retention s")
+        ("tenant", "waiting", "queued jobs", "requests/min", "retention s", "image bytes")
     ]
     with opened_store(data_dir) as store:
         known = Tenants(store)
@@ -44,12 +44,14 @@ def list_tenants(data_dir: Path) -> None:
 @click.option("--queued-jobs", type=click.IntRange(0), help="Jobs that may wait.")
 @click.option("--requests-per-minute", type=click.IntRange(1), help="Requests to the API.")
 @click.option("--retention", callback=seconds, help="How long ended jobs are kept, such as 7d.")
+@click.option("--image-bytes", type=click.IntRange(0), help="Bytes that its pictures may have.")
 @data_dir_option
 def limit_tenant(
     tenant: str,
     queued_jobs: int | None,
     requests_per_minute: int | None,
     retention: int | None,
+    image_bytes: int | None,
     data_dir: Path,
 ) -> None:
     """Set all of a tenant's own limits; what is left out is the installation's again.
@@ -59,5 +61,7 @@ def limit_tenant(
     if retention is not None and not 1 <= retention <= LONGEST_S:
         raise click.BadParameter(f"from 1s to {LONGEST_S // 86_400}d", param_hint="--retention")
     with opened_store(data_dir, at_rest=True) as store:
-        Tenants(store).set_limits(tenant, TenantLimits(queued_jobs, requests_per_minute, retention))
+        Tenants(store).set_limits(
+            tenant, TenantLimits(queued_jobs, requests_per_minute, retention, image_bytes)
+        )
     click.echo(f"set the limits of {tenant}")

@@ -12,7 +12,7 @@ from api.console.rendering import page
 from api.services import services
 from jobs.errors import ConfigurationError, InvalidRequest
 from jobs.keys import Key, Scope, tenant_names
-from jobs.tenants import TenantLimits, is_name
+from jobs.tenants import MOST_BYTES, TenantLimits, is_name
 
 bp = Blueprint("keys", __name__, url_prefix="/console/keys")
 
@@ -67,6 +67,7 @@ def limit() -> Response:
             _number("queued_jobs", 0, 10**9),
             _number("requests_per_minute", 1, 10**6),
             _number("retention_s", 1, 3_650 * 86_400),
+            _number("image_bytes", 0, MOST_BYTES),
         )
         services().tenants.set_limits(tenant, limits)
     except (ValueError, ConfigurationError):

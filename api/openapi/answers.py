@@ -258,6 +258,7 @@ class OwnLimits(Shown):
     queued_jobs: int | None
     requests_per_minute: int | None
     retention_seconds: int | None
+    image_bytes: int | None
 
 
 class Tenant(Shown):

@@ -3,6 +3,7 @@
 --       window ms, metadata as JSON, ms for which what it writes is kept once it has ended, most open batches
 -- Returns {'begun', record} | {'file_missing'} | {'batches_full'}
 local tenant, id, input = ARGV[2], ARGV[3], ARGV[4]
+local batches = key('batches', tenant)
 local batch, file, open = key('batch', id), key('file', tenant, input), key('open-batches')
 -- The client sends a command again whose reply it did not hear.
 if redis.call('EXISTS', batch) == 1 then
@@ -25,12 +26,16 @@ if tonumber(redis.call('HGET', file, 'expires')) < now + life then
   for part = 0, parts - 1 do
     redis.call('PEXPIRE', key('file', tenant, input, part), whole(life))
   end
+  charge('files', tenant, file, tonumber(redis.call('HGET', file, 'bytes')), life)
+  outlive(key('files', tenant), life)
 end
 redis.call('HINCRBY', file, 'needed', 1)
 redis.call('HINCRBY', open, tenant, 1)
 redis.call('HSET', batch, 'id', id, 'tenant', tenant, 'status', 'validating', 'endpoint', ARGV[7], 'window', ARGV[8],
   'input', input, 'output', ARGV[5], 'errors', ARGV[6], 'metadata', ARGV[10], 'created', whole(now),
   'expires', whole(expires), 'keep', ARGV[11], 'line', 0, 'offset', 0)
-redis.call('ZADD', key('batches', tenant), redis.call('INCR', key('seq')), id)
+redis.call('ZADD', batches, redis.call('INCR', key('seq')), id)
+trim(batches, 'batch')
+outlive(batches, life + ARGV[11])
 redis.call('ZADD', key('batch-turns'), whole(now), id)
 return { 'begun', redis.call('HGETALL', batch) }

@@ -7,6 +7,7 @@ if not digest then
   return 0
 end
 redis.call('DEL', key('upload', tenant, id))
+discharge('images', tenant, key('upload', tenant, id))
 redis.call('ZREM', key('uploads', tenant, digest), id)
 if redis.call('HEXISTS', key('shown', tenant), digest) == 0 then
   drop_picture(tenant, digest)

@@ -15,4 +15,5 @@ for part = 0, parts - 1 do
 end
 redis.call('DEL', file)
 redis.call('ZREM', key('files', tenant), id)
+discharge('files', tenant, file)
 return 1

@@ -8,15 +8,17 @@ if redis.call('EXISTS', file) == 1 then
   return { 'kept', redis.call('HGETALL', file) }
 end
 
-local used = 0
-for _, other in ipairs(redis.call('ZRANGE', files, 0, -1)) do
-  local bytes = redis.call('HGET', key('file', tenant, other), 'bytes')
-  if bytes then
-    used = used + bytes
-  else
-    redis.call('ZREM', files, other) -- its time is over
+-- An older program kept files and no account of them.
+if redis.call('EXISTS', key('ends', 'files', tenant)) == 0 then
+  for _, other in ipairs(redis.call('ZRANGE', files, 0, -1)) do
+    local kept = key('file', tenant, other)
+    local bytes, left = redis.call('HGET', kept, 'bytes'), redis.call('PTTL', kept)
+    if bytes and left > 0 then
+      charge('files', tenant, kept, tonumber(bytes), left)
+    end
   end
 end
+local used = charged('files', tenant)
 if used + ARGV[6] > tonumber(ARGV[9]) then
   return { 'files_full', whole(used) }
 end
@@ -30,4 +32,7 @@ redis.call('HSET', file, 'id', id, 'purpose', ARGV[4], 'name', ARGV[5], 'bytes',
   'created', whole(now), 'expires', whole(now + life))
 redis.call('PEXPIRE', file, whole(life))
 redis.call('ZADD', files, redis.call('INCR', key('seq')), id)
+charge('files', tenant, file, tonumber(ARGV[6]), life)
+trim(files, 'file', tenant)
+outlive(files, life)
 return { 'kept', redis.call('HGETALL', file) }

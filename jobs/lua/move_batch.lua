@@ -34,6 +34,8 @@ local function close(last)
       for part = 0, parts - 1 do
         redis.call('PEXPIRE', key('file', tenant, field(name), part), whole(keep))
       end
+      charge('files', tenant, file, tonumber(redis.call('HGET', file, 'bytes')), keep)
+      outlive(key('files', tenant), keep)
     end
   end
   if redis.call('HINCRBY', key('open-batches'), tenant, -1) == 0 then
@@ -42,6 +44,7 @@ local function close(last)
   redis.call('ZREM', key('batch-turns'), id)
   redis.call('DEL', key('batch-jobs', id), key('batch-ended', id))
   redis.call('PEXPIRE', record, whole(keep))
+  outlive(key('batches', tenant), keep)
 end
 
 local function is_all_written()

@@ -548,6 +548,77 @@ local function crash(job, outcome, most_crashes)
   end
 end
 
+local DAY = 24 * 3600 * 1000
+
+-- Keeps an index as long at least as what it leads to, which not each thing that comes is to put off.
+local function outlive(index, life)
+  if redis.call('PTTL', index) < life then
+    redis.call('PEXPIRE', index, whole(life + DAY))
+  end
+end
+
+-- Takes out of an index what it leads to no more; the oldest few are looked at, whenever one is added.
+-- What follows the index is what the records' keys begin with.
+local function trim(index, ...)
+  for _, id in ipairs(redis.call('ZRANGE', index, 0, 19)) do
+    local names = { ... }
+    names[#names + 1] = id
+    if redis.call('EXISTS', key(unpack(names))) == 0 then
+      redis.call('ZREM', index, id)
+    end
+  end
+end
+
+-- An account of what a tenant's 'images' or 'files' take of the memory: by key the bytes of each, with their sum
+-- under '', and by when each is to be looked at, as it goes by itself then.
+local function account(kind, tenant)
+  return key('sizes', kind, tenant), key('ends', kind, tenant)
+end
+
+-- What one counts for at least: its record and its places in indexes take memory, too.
+local LEAST_BYTES = 512
+
+-- Has a key be in the account with so many bytes, and as long as it is kept.
+local function charge(kind, tenant, name, bytes, life)
+  local sizes, ends = account(kind, tenant)
+  local before = tonumber(redis.call('HGET', sizes, name) or 0)
+  bytes = math.max(bytes, LEAST_BYTES)
+  if bytes ~= before then
+    redis.call('HSET', sizes, name, bytes)
+    redis.call('HINCRBY', sizes, '', bytes - before)
+  end
+  redis.call('ZADD', ends, whole(now + life), name)
+  outlive(sizes, life)
+  outlive(ends, life)
+end
+
+local function discharge(kind, tenant, name)
+  local sizes, ends = account(kind, tenant)
+  local bytes = redis.call('HGET', sizes, name)
+  if bytes then
+    redis.call('HDEL', sizes, name)
+    redis.call('ZREM', ends, name)
+    redis.call('HINCRBY', sizes, '', -bytes)
+  end
+  if redis.call('EXISTS', ends) == 0 then
+    redis.call('DEL', sizes)
+  end
+end
+
+-- Returns how many bytes an account has, without what has gone by itself; of this a bounded number is looked at.
+local function charged(kind, tenant)
+  local sizes, ends = account(kind, tenant)
+  for _, name in ipairs(redis.call('ZRANGEBYSCORE', ends, '-inf', whole(now), 'LIMIT', 0, 500)) do
+    local left = redis.call('PTTL', name)
+    if left > 0 then
+      redis.call('ZADD', ends, whole(now + left), name) -- an older program keeps it longer
+    else
+      discharge(kind, tenant, name)
+    end
+  end
+  return tonumber(redis.call('HGET', sizes, '') or 0)
+end
+
 -- Counts who shows a picture. Returns how many still do.
 local function use_pictures(job, by)
   local left = {}
@@ -564,11 +635,37 @@ end
 local function drop_picture(tenant, digest)
   local last = redis.call('ZREVRANGE', key('uploads', tenant, digest), 0, 0, 'WITHSCORES')
   local left = last[2] and last[2] - now or 0
+  local image = key('image', tenant, digest)
   if left > 0 then
-    redis.call('PEXPIRE', key('image', tenant, digest), whole(left))
+    redis.call('PEXPIRE', image, whole(left))
+    redis.call('ZADD', select(2, account('images', tenant)), 'XX', whole(now + left), image)
   else
-    redis.call('DEL', key('image', tenant, digest))
+    redis.call('DEL', image)
+    discharge('images', tenant, image)
   end
+end
+
+-- Keeps a picture for so long at least; `bytes` are what it is made of where it is not there yet.
+local function keep_picture(tenant, digest, bytes, life)
+  local image = key('image', tenant, digest)
+  local left = redis.call('PTTL', image)
+  if left == -2 then
+    redis.call('SET', image, bytes, 'PX', whole(life))
+  elseif left >= 0 and left < life then
+    redis.call('PEXPIRE', image, whole(life))
+  else
+    return
+  end
+  charge('images', tenant, image, redis.call('STRLEN', image), life)
+end
+
+-- Returns what is to be told where more bytes of pictures would be more than a tenant may have; else nil.
+local function too_many_images(tenant, more, most)
+  if more <= 0 then
+    return nil
+  end
+  local bytes = charged('images', tenant)
+  return bytes + more > tonumber(most) and { 'images_full', most, whole(bytes) } or nil
 end
 
 -- The latest jobs that came with the same API key, the newest first.

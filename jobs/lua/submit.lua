@@ -3,10 +3,10 @@
 --       idempotency key, fingerprint, tenant limit, total limit, digest of the work or '', repeatable,
 --       supersede, webhook as JSON or '', ms in which it would end by forecast,
 --       traceparent or '', line of a batch as JSON or '', id of the API key or '',
---       Celery's queue, the most that it holds, a hint or '',
+--       Celery's queue, the most that it holds, a hint or '', most bytes of a tenant's pictures,
 --       then digest of each picture, and its bytes, or '' where it is to be there already
 -- Returns {'accepted', record, and where it waits for a worker its rank, tenants in turn, jobs in its class} | {'replayed', record} | {'mismatch'} | {'paused'} | {'tenant_full', limit} | {'full'} | {'too_late', ms} |
---         {'image_missing', digest} | {'batch_elsewhere'}
+--         {'image_missing', digest} | {'images_full', most bytes, bytes that are kept} | {'batch_elsewhere'}
 
 -- One script ends all who follow a job, some tens of milliseconds for so many; the next one after
 -- them is run for itself, and is the one that later ones follow.
@@ -47,7 +47,7 @@ if redis.call('EXISTS', key('full')) == 1 then
   return { 'full' }
 end
 -- A tenant's own limits come before the installation's.
-local own = redis.call('HMGET', key('limits', tenant), 'queued_jobs', 'retention_s')
+local own = redis.call('HMGET', key('limits', tenant), 'queued_jobs', 'retention_s', 'image_bytes')
 local most_queued = own[1] or ARGV[14]
 local retention = own[2] and own[2] * 1000 or tonumber(ARGV[10])
 if tonumber(redis.call('HGET', key('queued-by-tenant'), tenant) or 0) >= tonumber(most_queued) then
@@ -64,22 +64,23 @@ if ARGV[9] == '1' and tonumber(ARGV[20]) > tonumber(ARGV[8]) and not is_known th
 end
 
 local due = now + ARGV[8]
--- Pictures outlive every job that shows them.
-local pictures = {}
-for i = 27, #ARGV, 2 do
+local pictures, new_bytes = {}, 0
+for i = 28, #ARGV, 2 do
   pictures[#pictures + 1] = ARGV[i]
-  if ARGV[i + 1] == '' and redis.call('EXISTS', key('image', tenant, ARGV[i])) == 0 then
-    return { 'image_missing', ARGV[i] }
+  if redis.call('EXISTS', key('image', tenant, ARGV[i])) == 0 then
+    if ARGV[i + 1] == '' then
+      return { 'image_missing', ARGV[i] }
+    end
+    new_bytes = new_bytes + #ARGV[i + 1]
   end
 end
-for i = 27, #ARGV, 2 do
-  local image = key('image', tenant, ARGV[i])
-  local left = redis.call('PTTL', image)
-  if left == -2 then
-    redis.call('SET', image, ARGV[i + 1], 'PX', whole(due + retention - now))
-  elseif left >= 0 and now + left < due + retention then
-    redis.call('PEXPIRE', image, whole(due + retention - now))
-  end
+local too_many = too_many_images(tenant, new_bytes, own[3] or ARGV[27])
+if too_many then
+  return too_many
+end
+-- Pictures outlive every job that shows them.
+for i = 28, #ARGV, 2 do
+  keep_picture(tenant, ARGV[i], ARGV[i + 1], due + retention - now)
 end
 
 local job = {

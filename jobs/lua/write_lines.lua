@@ -73,4 +73,12 @@ end
 if is_here then
   redis.call('HSET', record, 'line', ARGV[4], 'offset', ARGV[5])
 end
+for _, file_id in pairs(ids) do
+  local file = key('file', tenant, file_id)
+  local bytes = written > 0 and redis.call('HGET', file, 'bytes')
+  if bytes then
+    charge('files', tenant, file, tonumber(bytes), life)
+    outlive(key('files', tenant), life)
+  end
+end
 return written

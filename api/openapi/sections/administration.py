@@ -25,7 +25,12 @@ _NEW_KEY = {**_KEY, "key": "lj_4f5a6b7c8d9e_" + 44 * "0" + "91c2"}
 _TENANT = {
     "name": "acme",
     "queued": 12,
-    "limits": {"queued_jobs": 1000, "requests_per_minute": None, "retention_seconds": None},
+    "limits": {
+        "queued_jobs": 1000,
+        "requests_per_minute": None,
+        "retention_seconds": None,
+        "image_bytes": None,
+    },
 }
 _LINKS = tuple(
     Link(name, {"key_id": "$response.body#/id"}) for name in ("get_key", "rotate_key", "revoke_key")

@@ -57,7 +57,7 @@ _FORM_NEEDS = {
 PICTURE_ERRORS = (
     *("invalid_base64", "image_empty", "image_too_many_bytes", "image_unsupported"),
     *("image_too_large", "image_shape", "image_truncated", "image_corrupt", "image_timeout"),
-    *("too_many_uploads", "images_busy", "ledger_full"),
+    *("too_many_uploads", "images_busy", "tenant_images_full", "ledger_full"),
 )
 JOB_ERRORS = (
     "paused",

@@ -6,7 +6,7 @@ import pytest
 from flask import Flask
 
 from jobs.keys import Keys, Scope
-from tests.unit.api.conftest import Caller, assert_problem
+from tests.unit.api.conftest import DATA_URI, Caller, assert_problem
 
 
 @pytest.fixture
@@ -111,6 +111,7 @@ def test_a_tenants_limits_are_set_all_at_once_and_hold_at_once(api: Caller, admi
         "queued_jobs": 1,
         "requests_per_minute": None,
         "retention_seconds": 60,
+        "image_bytes": None,
     }
     api.submit()
     assert_problem(api.create(question="And then?"), 429, "tenant_queue_full")
@@ -118,6 +119,18 @@ def test_a_tenants_limits_are_set_all_at_once_and_hold_at_once(api: Caller, admi
     admin("PUT", path, json={})
     assert set(limits_of(admin, "acme").values()) == {None}
     api.submit(question="And then?")
+
+
+def test_a_tenant_that_may_send_no_more_bytes_of_pictures_is_told_so(
+    api: Caller, admin: Caller
+) -> None:
+    set_to = admin("PUT", "/v1/admin/tenants/acme/limits", json={"image_bytes": 0}).get_json()
+    assert set_to["limits"]["image_bytes"] == 0
+    told = assert_problem(api.create(), 429, "tenant_images_full")
+    assert told["error"]["type"] == "rate_limit_error"
+    assert_problem(api("POST", "/v1/images", json={"data": DATA_URI}), 429, "tenant_images_full")
+    admin("PUT", "/v1/admin/tenants/acme/limits", json={})
+    api.submit()
 
 
 @pytest.mark.parametrize(

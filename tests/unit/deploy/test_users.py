@@ -12,7 +12,7 @@ NOT_FOR_WORKERS = {
     # Keys of the API, and what callers may do.
     *("key", "keys", "session", "tenants", "limits", "rate", "paused"),
     # What only the API writes.
-    *("seq", "upload", "file", "files", "batch", "batches", "batch-turns", "open-batches"),
+    *("seq", "upload", "file", "files", "batches", "open-batches"),
     *("webhook-secret", "gone-tenants", "call"),
 }
 

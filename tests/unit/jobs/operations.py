@@ -131,7 +131,8 @@ def _superseding(to: Scripted, _: Clock) -> Job:
     return job
 
 
-UPLOAD = ("acme", "img_1", "d" * 64, 16, 16, 60_000)
+IMAGE = ("acme", "d" * 64, "pixels", 60_000, 10_000)
+UPLOAD = ("acme", "img_1", "d" * 64, 16, 16, 60_000, 10_000)
 ROTATED = ("k1", "digest", "abcd", 2_000_000_000)
 FENCE = 2
 """Of the second thing that is given to anybody."""
@@ -281,6 +282,7 @@ OPERATIONS = [
     Operation("abandon", lambda to, _: queued(to), lambda to, job: to.abandon("acme", job.id)),
     Operation("erase", held, lambda to, claim: to.erase("acme", claim.job.id)),
     Operation("sweep", overdue, lambda to, _: to.sweep()),
+    Operation("put_image", lambda *_: None, lambda to, _: to.script("put_image", *IMAGE)),
     Operation("upload", lambda to, _: _picture(to), lambda to, _: to.script("upload", *UPLOAD)),
     Operation(
         "discard",

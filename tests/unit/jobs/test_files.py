@@ -70,7 +70,7 @@ def test_a_file_whose_parts_are_gone_is_not_kept(files: Files, client: Any) -> N
 
 
 def test_files_of_a_tenant_have_a_limit_together_as_long_as_they_live(
-    files: Files, client: Any
+    files: Files, client: Any, clock: Clock
 ) -> None:
     first, _ = (kept(files, b"x" * MOST) for _ in range(2))
     with pytest.raises(InvalidRequest) as refused:
@@ -78,8 +78,49 @@ def test_files_of_a_tenant_have_a_limit_together_as_long_as_they_live(
     assert refused.value.code == "files_full"
     kept(files, b"x", "other")
     client.delete(f"{PREFIX}file:acme:{first.id}")  # its time is over
+    clock.forward(LIFE)
     kept(files, b"x")
     assert client.zcard(f"{PREFIX}files:acme") == 2
+
+
+def test_to_keep_a_file_costs_as_much_beside_two_hundred_as_beside_thirty(
+    files: Files, client: Any
+) -> None:
+    def cost() -> int:
+        client.config_resetstat()
+        kept(files, b"x")
+        return sum(int(each["calls"]) for each in client.info("commandstats").values())
+
+    for _ in range(30):
+        kept(files, b"x")
+    few = cost()
+    for _ in range(170):
+        kept(files, b"x")
+    assert cost() == few
+
+
+def test_files_of_an_older_program_are_counted(files: Files, client: Any) -> None:
+    made = kept(files, b"x" * MOST)
+    client.delete(f"{PREFIX}sizes:files:acme", f"{PREFIX}ends:files:acme")
+    kept(files, b"x" * (MOST - 512))
+    with pytest.raises(InvalidRequest):
+        kept(files, b"x" * 513)
+    assert files.erase("acme", made.id)
+    kept(files, b"x" * 513)
+
+
+def test_of_erased_files_no_account_is_left(files: Files, client: Any) -> None:
+    made = [kept(files, b"x"), kept(files, b"y")]
+    assert client.hget(f"{PREFIX}sizes:files:acme", "") == b"1024", "each counts for 512 at least"
+    for file in made:
+        assert files.erase("acme", file.id)
+    assert not client.keys(f"{PREFIX}*files*")
+
+
+def test_the_list_of_files_goes_with_the_last_of_them(files: Files, client: Any) -> None:
+    kept(files, b"x")
+    for name in ("files:acme", "sizes:files:acme", "ends:files:acme"):
+        assert LIFE <= client.pttl(f"{PREFIX}{name}") <= LIFE + 86_400_000
 
 
 def test_a_file_that_is_needed_stays(files: Files, client: Any) -> None:

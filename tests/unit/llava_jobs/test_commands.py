@@ -69,8 +69,10 @@ def test_what_cannot_be_is_told(command: Command, words: tuple[str, ...]) -> Non
 
 
 def test_a_tenants_limits_are_set_and_listed(command: Command, client: Any) -> None:
-    command("tenants", "limit", "acme", "--queued-jobs", "5", "--retention", "7d")
-    assert Tenants(client).limits("acme") == TenantLimits(5, None, 7 * 86_400)
-    assert command("tenants", "list").splitlines()[1].split() == ["acme", "0", "5", "604800"]
+    limits = ("--queued-jobs", "5", "--retention", "7d", "--image-bytes", "1000")
+    command("tenants", "limit", "acme", *limits)
+    assert Tenants(client).limits("acme") == TenantLimits(5, None, 7 * 86_400, 1000)
+    shown = command("tenants", "list").splitlines()[1].split()
+    assert shown == ["acme", "0", "5", "604800", "1000"]
     command("tenants", "limit", "acme")
     assert Tenants(client).limits("acme") == TenantLimits()
