@@ -157,14 +157,10 @@ class Ledger:
         word, flat, *place = reply
         position = bound(*map(int, place)) if place else None
         fields = record(flat)
-        if fields.get("superseding"):
-            self._supersede_rest(fields["id"])
-        return replace(Job.from_record(fields), position=position), word == b"replayed"
-
-    def _supersede_rest(self, job_id: str) -> None:
-        """Withdraw what one script was not to withdraw by itself; a repeated call goes on there."""
-        while self._run("supersede", job_id, durable=True):
+        # What one script was not to withdraw by itself; a repeated call goes on there.
+        while fields.get("superseding") and self._run("supersede", fields["id"], durable=True):
             pass
+        return replace(Job.from_record(fields), position=position), word == b"replayed"
 
     def get(self, tenant: str, job_id: str) -> Job | None:
         """Return a tenant's job; None where there is none, or it is another tenant's."""

@@ -145,9 +145,7 @@ class Settings(BaseSettings):
         default=86_400, ge=1, description="how long a finished job and its pictures are kept"
     )
     upload_retention_s: int = Field(
-        default=86_400,
-        ge=1,
-        description="how long a picture is kept that was sent to be named in later jobs",
+        default=86_400, ge=1, description="how long a picture is kept that later jobs may name"
     )
     tenant_queue_limit: int = Field(
         default=100_000, ge=1, description="queued jobs that one tenant may have; above: 429"
@@ -159,9 +157,7 @@ class Settings(BaseSettings):
         description="requests to the API that one tenant may send in a minute; above: 429",
     )
     tenant_image_bytes: int = Field(
-        default=2 << 30,
-        ge=1024,
-        description="bytes of a tenant's pictures in the store; above: 429",
+        default=2 << 30, ge=1024, description="bytes of a tenant's pictures; above: 429"
     )
     queue_limit: int = Field(
         default=2_000_000, ge=1, description="queued jobs of all tenants together; above: 503"

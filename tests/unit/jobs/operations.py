@@ -11,7 +11,6 @@ from typing import Any
 import redis
 
 from jobs.batch import BatchLine
-from jobs.image_store import ImageStore
 from jobs.job import Draft, Job, Outcome, Reason, Status
 from jobs.ledger import Ledger, Limits
 from jobs.request import Conversation, Turn
@@ -139,7 +138,7 @@ FENCE = 2
 
 
 def _picture(to: Scripted) -> None:
-    ImageStore(to.client).put("acme", "d" * 64, b"pixels")
+    to.script("put_image", *IMAGE)
 
 
 def _uploaded(to: Scripted) -> None:
