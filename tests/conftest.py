@@ -16,7 +16,8 @@ from jobs.keys import Keys
 from jobs.ledger import Ledger, Limits
 from jobs.store import connect
 from llava_jobs.embedded import EmbeddedStore
-from tests.installations import COMMAND, Installation, free_port
+from tests.gate import GATE, Gate
+from tests.installations import COMMAND, GatedInstallation, Installation, free_port
 from tests.ledgers import Clock
 from tests.spans import Collector
 from tests.stores import memory_folder
@@ -109,6 +110,23 @@ def ledger(new_ledger: NewLedger) -> Ledger:
     return new_ledger()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _gate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gate]:
+    """The gate of all workers that this process starts, open."""
+    with pytest.MonkeyPatch.context() as patch:
+        file = tmp_path_factory.mktemp("gate") / "gate"
+        patch.setenv(GATE, str(file))
+        yield Gate(file)
+
+
+@pytest.fixture
+def gate(_gate: Gate) -> Iterator[Gate]:
+    """The gate, closed until the test opens it or is over."""
+    _gate.close()
+    yield _gate
+    _gate.open()
+
+
 @pytest.fixture
 def data_dir(tmp_path: Path) -> Path:
     """A folder for an installation's data."""
@@ -145,10 +163,10 @@ def collector() -> Iterator[Collector]:
 def installation(
     tmp_path_factory: pytest.TempPathFactory, model_folder: Path, collector: Collector
 ) -> Iterator[Installation]:
-    """A whole installation with one worker, quick to notice what went wrong."""
+    """A whole installation with one worker, quick to notice what went wrong; see `gate`."""
     if not Path(COMMAND[0]).exists():
         absent("llava-jobs is not installed beside this interpreter")
-    running = Installation(
+    running = GatedInstallation(
         tmp_path_factory.mktemp("installation"),
         *("--model", str(model_folder)),
         slots="16",

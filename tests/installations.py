@@ -17,10 +17,15 @@ from typing import Any
 import httpx
 
 from tests.eventually import eventually
+from tests.gate import SPEED, gated
 
 COMMAND = [str(Path(sys.executable).with_name("llava-jobs"))]
+GATED_COMMAND = [sys.executable, "-m", "tests.gated_up"]
 GUNICORN = [sys.executable, "-m", "gunicorn", "-c", "python:api.serving"]
 CELERY = [sys.executable, "-m", "celery", "--quiet", "-A", "worker", "worker"]
+GATED_CELERY = gated(CELERY)
+if SPEED != 1:
+    CELERY = GATED_CELERY
 SOON_S = 90.0
 """How long a process may take to load what it needs on a machine that is busy with other things."""
 
@@ -177,13 +182,15 @@ class Running:
 class Installation(Running):
     """A whole installation: `llava-jobs up`."""
 
+    command = COMMAND if SPEED == 1 else GATED_COMMAND
+
     def __init__(self, data_dir: Path, *options: str, **settings: str) -> None:
         self.data_dir = data_dir
         self.settings = settings
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         place = ["--port", str(self.port), "--data-dir", str(data_dir)]
-        super().__init__([*COMMAND, "up", *place, *options], environment(**settings))
+        super().__init__([*self.command, "up", *place, *options], environment(**settings))
 
     def ready(self) -> None:
         """Wait for the line that says so."""
@@ -202,6 +209,12 @@ class Installation(Running):
             if seen.parent == self.pid and all(word in seen.command for word in words)
         ]
         return found
+
+
+class GatedInstallation(Installation):
+    """An installation whose workers obey the gate of `tests.gate`."""
+
+    command = GATED_COMMAND
 
 
 @contextlib.contextmanager

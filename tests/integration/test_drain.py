@@ -12,9 +12,12 @@ from jobs.keys import Keys, Scope
 from jobs.store import connect
 from llava_jobs.embedded import EmbeddedStore
 from tests.eventually import eventually
+from tests.gate import Gate
 from tests.installations import (
     CELERY,
+    GATED_CELERY,
     GUNICORN,
+    SOON_S,
     Running,
     caller,
     ended,
@@ -69,8 +72,8 @@ def fleet(tmp_path_factory: pytest.TempPathFactory, model_folder: Path) -> Itera
 
 @pytest.fixture(scope="module")
 def worker(fleet: Fleet) -> Running:
-    """A worker process."""
-    return fleet.start(*CELERY)
+    """A worker process, whose answers wait where the gate is closed."""
+    return fleet.start(*GATED_CELERY)
 
 
 def workers(http: httpx.Client) -> dict[str, dict[str, Any]]:
@@ -82,21 +85,22 @@ def workers(http: httpx.Client) -> dict[str, dict[str, Any]]:
 
 
 def test_a_drained_worker_finishes_what_it_has_and_stays_until_it_is_resumed(
-    fleet: Fleet, worker: Running, picture: bytes
+    fleet: Fleet, worker: Running, gate: Gate, picture: bytes
 ) -> None:
     with caller(fleet.url, fleet.key) as http:
-        eventually(lambda: workers(http), "it is there", 90)
+        eventually(lambda: workers(http), "it is there", SOON_S)
         [name] = workers(http)
 
         def state() -> Any:
             return workers(http).get(name, {}).get("state")
 
         first = submit(http, picture, max_new_tokens="300")["id"]
-        eventually(lambda: workers(http)[name]["slots_used"] == 1, "it has the job", 60)
+        eventually(lambda: workers(http)[name]["slots_used"] == 1, "it has the job", SOON_S)
         assert http.post(f"/v1/admin/workers/{name}/drain", json={}).json()["state"] == "draining"
         second = submit(http, picture, max_new_tokens="8")["id"]
+        gate.open()
         assert ended(http, first)["status"] == "succeeded"
-        eventually(lambda: state() == "drained", "it holds nothing")
+        eventually(lambda: state() == "drained", "it holds nothing", SOON_S)
         assert http.get(f"/v1/jobs/{second}").json()["status"] == "queued"
 
         # Loading takes longer than a worker that claims nothing is otherwise given.
@@ -113,15 +117,15 @@ def test_a_drained_worker_finishes_what_it_has_and_stays_until_it_is_resumed(
 
 
 def test_a_worker_that_is_to_hand_back_does_and_stops_when_it_is_told_to(
-    fleet: Fleet, worker: Running, picture: bytes
+    fleet: Fleet, worker: Running, gate: Gate, picture: bytes
 ) -> None:
     with caller(fleet.url, fleet.key) as http:
-        eventually(lambda: workers(http), "it is there", 90)
+        eventually(lambda: workers(http), "it is there", SOON_S)
         [name] = workers(http)
         job = submit(http, picture, max_new_tokens="4000")["id"]
-        eventually(lambda: workers(http)[name]["slots_used"] == 1, "it has the job", 60)
+        eventually(lambda: workers(http)[name]["slots_used"] == 1, "it has the job", SOON_S)
         http.post(f"/v1/admin/workers/{name}/drain", json={"hand_back": True})
-        eventually(lambda: workers(http)[name]["state"] == "drained", "it holds nothing", 30)
+        eventually(lambda: workers(http)[name]["state"] == "drained", "it holds nothing", SOON_S)
         found = http.get(f"/v1/jobs/{job}").json()
         assert (found["status"], found["attempts"][0]["outcome"]) == ("queued", "handed_back")
         worker.send(signal.SIGTERM)
