@@ -11,16 +11,18 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 from standardwebhooks import Webhook
 
 from tests.conftest import absent
 from tests.eventually import eventually
+from tests.gate import Gate
 from tests.installations import Installation, caller, ended, run, submit
 from tests.receivers import Receiver
 
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
 LONG = "4000"
-"""Tokens that take a worker many seconds."""
+"""Tokens that no gate lets through."""
 
 
 def test_a_form_is_answered(http: httpx.Client, picture: bytes) -> None:
@@ -112,6 +114,7 @@ def is_processing(http: httpx.Client, job_id: str) -> bool:
     return bool(http.get(f"/v1/jobs/{job_id}").json()["status"] == "processing")
 
 
+@pytest.mark.usefixtures("gate")
 def test_a_running_job_is_stopped_when_it_is_canceled(http: httpx.Client, picture: bytes) -> None:
     job_id = submit(http, picture, max_new_tokens=LONG)["id"]
     eventually(lambda: is_processing(http, job_id), "it runs", 60)
@@ -125,6 +128,7 @@ def test_a_running_job_is_stopped_when_it_is_canceled(http: httpx.Client, pictur
     assert job["usage"]["completion_tokens"] < int(LONG)
 
 
+@pytest.mark.usefixtures("gate")
 def test_a_queued_job_is_canceled_while_the_worker_is_busy(
     http: httpx.Client, picture: bytes
 ) -> None:
@@ -141,6 +145,7 @@ def test_a_queued_job_is_canceled_while_the_worker_is_busy(
     assert {ended(http, job_id)["status"] for job_id in busy} == {"canceled"}
 
 
+@pytest.mark.usefixtures("gate")
 def test_a_job_past_its_deadline_stops_running(http: httpx.Client, picture: bytes) -> None:
     job_id = submit(http, picture, max_new_tokens=LONG, deadline="2s")["id"]
     job = ended(http, job_id)
@@ -163,12 +168,13 @@ def test_an_oversized_chunked_body_is_a_413(http: httpx.Client) -> None:
 
 
 def test_a_killed_worker_is_replaced_and_no_job_is_lost(
-    installation: Installation, http: httpx.Client, picture: bytes
+    installation: Installation, http: httpx.Client, gate: Gate, picture: bytes
 ) -> None:
     jobs = [submit(http, picture, max_new_tokens="150")["id"] for _ in range(8)]
     eventually(lambda: any(is_processing(http, job_id) for job_id in jobs), "some run", 60)
 
     os.kill(installation.process("celery").pid, signal.SIGKILL)
+    gate.open()
 
     installation.line(r"^worker-1 was ended by signal 9 \(Killed\); starting it again in ")
     installation.line(r"^worker-1 started again$")

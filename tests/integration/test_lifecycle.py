@@ -10,7 +10,15 @@ from typing import Any
 import pytest
 
 from tests.eventually import eventually
-from tests.installations import Installation, caller, ended, environment, run, submit
+from tests.installations import (
+    GatedInstallation,
+    Installation,
+    caller,
+    ended,
+    environment,
+    run,
+    submit,
+)
 
 Start = Callable[..., Installation]
 FEW = ("--workers", "0")
@@ -21,8 +29,9 @@ def start(data_dir: Path) -> Iterator[Start]:
     """Starts installations on one data folder, and leaves none behind."""
     started: list[Installation] = []
 
-    def begin(*options: str, **settings: str) -> Installation:
-        started.append(Installation(data_dir, *options, **settings))
+    def begin(*options: str, gated: bool = False, **settings: str) -> Installation:
+        kind = GatedInstallation if gated else Installation
+        started.append(kind(data_dir, *options, **settings))
         return started[-1]
 
     yield begin
@@ -30,10 +39,11 @@ def start(data_dir: Path) -> Iterator[Start]:
         installation.end()
 
 
+@pytest.mark.usefixtures("gate")
 def test_ctrl_c_hands_running_jobs_back_and_the_next_start_has_everything(
     start: Start, model_folder: Path, picture: bytes
 ) -> None:
-    first = start("--model", str(model_folder), drain_seconds="0.5")
+    first = start("--model", str(model_folder), gated=True, drain_seconds="0.5")
     first.ready()
     key = first.key
     with caller(first.url, key) as http:

@@ -13,8 +13,10 @@ from jobs.keys import Keys
 from jobs.store import connect
 from llava_jobs.embedded import EmbeddedStore
 from tests.eventually import eventually
+from tests.gate import Gate
 from tests.installations import (
     CELERY,
+    GATED_CELERY,
     GUNICORN,
     Installation,
     Running,
@@ -67,6 +69,7 @@ def answers(url: str) -> bool:
         return False
 
 
+@pytest.mark.usefixtures("gate")
 def test_an_api_without_workers_accepts_jobs_and_a_worker_started_later_answers_them(
     launch: Launch, outside: EmbeddedStore, admin: Any, model_folder: Path, picture: bytes
 ) -> None:
@@ -80,7 +83,7 @@ def test_an_api_without_workers_accepts_jobs_and_a_worker_started_later_answers_
         assert http.get("/readyz").json()["status"] == "ready"
         jobs = [submit(http, picture, max_new_tokens="4")["id"] for _ in range(5)]
 
-        worker = launch(*CELERY, **settings)
+        worker = launch(*GATED_CELERY, **settings)
 
         assert {ended(http, job_id)["status"] for job_id in jobs} == {"succeeded"}
         running = submit(http, picture, max_new_tokens="4000")["id"]
@@ -174,7 +177,12 @@ def test_a_store_without_an_append_only_file_is_taken_where_that_is_meant(
 
 
 def test_a_worker_that_was_stopped_past_its_lease_commits_nothing_twice(
-    launch: Launch, outside: EmbeddedStore, admin: Any, model_folder: Path, picture: bytes
+    launch: Launch,
+    outside: EmbeddedStore,
+    admin: Any,
+    model_folder: Path,
+    picture: bytes,
+    gate: Gate,
 ) -> None:
     settings = {
         "redis_url": outside.url,
@@ -187,7 +195,7 @@ def test_a_worker_that_was_stopped_past_its_lease_commits_nothing_twice(
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     launch(*GUNICORN, "-b", f"127.0.0.1:{port}", "api:create_app()", **settings)
-    frozen = launch(*CELERY, **settings)
+    frozen = launch(*GATED_CELERY, **settings)
     eventually(lambda: answers(url), "the API answers", 60)
     with caller(url, Keys(admin).create("acme")) as http:
         job_id = submit(http, picture, max_new_tokens="800")["id"]
@@ -198,6 +206,7 @@ def test_a_worker_that_was_stopped_past_its_lease_commits_nothing_twice(
         eventually(lambda: job()["status"] == "processing", "it runs", 60)
         os.kill(frozen.pid, signal.SIGSTOP)
         eventually(lambda: job()["status"] == "queued", "its lease runs out")
+        gate.open()
         os.kill(frozen.pid, signal.SIGCONT)
         done = ended(http, job_id)
     assert done["status"] == "succeeded", (done, frozen.text)

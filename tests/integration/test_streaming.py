@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import httpx
+import pytest
 
 from llava_jobs.demo import PICTURES
 from tests.eventually import eventually
+from tests.gate import BEGINNING, Gate
 from tests.installations import Installation, caller, ended, submit
 from tests.integration.conftest import TRUTHS
 from tests.sse import Told, events, text_of
@@ -52,23 +54,26 @@ def test_a_right_answer_is_told_word_by_word(answering: Installation) -> None:
 
 
 def test_a_long_answer_is_heard_while_it_grows_over_broken_connections(
-    http: httpx.Client, picture: bytes
+    http: httpx.Client, gate: Gate, picture: bytes
 ) -> None:
     job_id = submit(http, picture, max_new_tokens="400")["id"]
     seen: list[Told] = []
-    for _ in range(5):
+    for turn in range(1, 6):
+        gate.close(turn * BEGINNING)
         with followed(http, job_id, seen[-1].id if seen else "") as told:
             seen += until_text(told)
-        assert seen[-1].kind == "token", "it was over before it could be broken off"
+        assert seen[-1].kind == "token"
     assert http.get(f"/v1/jobs/{job_id}").json()["status"] == "processing"
+    gate.open()
     with followed(http, job_id, seen[-1].id) as told:
         seen += list(told)
     answer = ended(http, job_id)["answer"]["text"]
     assert text_of(seen) == answer
-    assert [event.kind for event in seen].count("token") > 6
+    assert [event.kind for event in seen].count("token") > 5
     assert len({event.id for event in seen}) == len(seen)
 
 
+@pytest.mark.usefixtures("gate")
 def test_whoever_hangs_up_frees_the_place_and_too_many_are_told(
     http: httpx.Client, installation: Installation, picture: bytes
 ) -> None:
@@ -99,7 +104,7 @@ def test_whoever_hangs_up_frees_the_place_and_too_many_are_told(
 
 
 def test_an_api_that_is_replaced_ends_streams_at_once_and_the_next_goes_on(
-    http: httpx.Client, installation: Installation, picture: bytes
+    http: httpx.Client, installation: Installation, gate: Gate, picture: bytes
 ) -> None:
     job_id = submit(http, picture, max_new_tokens="4000")["id"]
     restarts = len([line for line in installation.lines if "api started again" in line])
@@ -121,6 +126,7 @@ def test_an_api_that_is_replaced_ends_streams_at_once_and_the_next_goes_on(
             return False
 
     eventually(answers, "it answers", 60)
+    gate.close(4 * BEGINNING)
     with followed(http, job_id, seen[-1].id) as told:
         more = until_text(told)
     assert [event.kind for event in more] == ["token"]

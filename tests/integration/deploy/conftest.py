@@ -21,6 +21,7 @@ from jobs.settings import Settings
 from tests.conftest import absent
 from tests.deployment import DEPLOY, SERVICES, check_of, command_of, environment_of
 from tests.eventually import eventually
+from tests.gate import GATE, gated
 from tests.installations import Running, caller, free_port
 from tests.receivers import Receiver
 from tests.shipped_store import ShippedStore
@@ -74,17 +75,20 @@ class Shipped:
         }
         if "LLAVA_JOBS_METRICS_PORT" in given:
             ours["LLAVA_JOBS_METRICS_PORT"] = str(free_port())
-        return {**ours, **OF_TESTS, "HOME": str(self.folder)}
+        return {**ours, **OF_TESTS, GATE: os.environ[GATE], "HOME": str(self.folder)}
 
     def start(
         self, service: str, *, variables: Mapping[str, str] | None = None, **settings: str
     ) -> Running:
         """Start a service by its command as it stands; settings only make a test quicker.
 
+        Its workers obey the gate of `tests.gate`.
+
         ``variables`` are those that an image has.
         """
         words = [
-            w.replace("0.0.0.0:8000", f"127.0.0.1:{self.api_port}") for w in command_of(service)
+            w.replace("0.0.0.0:8000", f"127.0.0.1:{self.api_port}")
+            for w in gated(command_of(service))
         ]
         more = {f"LLAVA_JOBS_{name.upper()}": value for name, value in settings.items()}
         if service in self.running:

@@ -6,9 +6,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
+import pytest
 
 from jobs.settings import Settings
 from tests.eventually import eventually
+from tests.gate import Gate
 from tests.installations import caller, ended, free_port, submit
 from tests.integration.deploy.conftest import MAX_FILE_BYTES, Shipped, nginx_command
 from tests.integration.test_streaming import followed, until_text
@@ -35,16 +37,18 @@ def test_a_job_goes_through_and_comes_back(http: httpx.Client, picture: bytes) -
     assert not_modified.status_code == 304
 
 
-def test_a_stream_is_heard_while_it_grows(http: httpx.Client, picture: bytes) -> None:
+def test_a_stream_is_heard_while_it_grows(http: httpx.Client, gate: Gate, picture: bytes) -> None:
     job_id = submit(http, picture, **LONG)["id"]
     with followed(http, job_id) as told:
         seen = until_text(told)
         # Kept back, the first words would come with the last.
         assert http.get(f"/v1/jobs/{job_id}").json()["status"] == "processing"
+        gate.open()
         seen += told
     assert text_of(seen) == http.get(f"/v1/jobs/{job_id}").json()["answer"]["text"]
 
 
+@pytest.mark.usefixtures("gate")
 def test_a_caller_that_hangs_up_is_seen_to_have_gone(
     http: httpx.Client, shipped: Shipped, picture: bytes
 ) -> None:
@@ -58,6 +62,7 @@ def test_a_caller_that_hangs_up_is_seen_to_have_gone(
     ended(http, job_id)
 
 
+@pytest.mark.usefixtures("gate")
 def test_an_answer_is_held_back_as_long_as_its_caller_prefers(
     http: httpx.Client, picture: bytes
 ) -> None:
