@@ -114,10 +114,11 @@ def _is_named(parameter: str) -> bool:
 
 
 def _not_running(data_dir: Path, *, at_rest: bool) -> str:
-    cure = "start it with `llava-jobs up`, or name the data folder of one that runs with --data-dir"
-    if at_rest:
-        cure += "; a folder that is named is written to where none runs, too"
-    return f"no llava-jobs runs on {data_dir}: {cure} or LLAVA_JOBS_DATA_DIR"
+    too = "; a folder that is named so need not run" if at_rest else ""
+    return (
+        f"no llava-jobs runs on {data_dir}: start it with `llava-jobs up`, or name the data folder "
+        f"of another with --data-dir or LLAVA_JOBS_DATA_DIR{too}"
+    )
 
 
 def _without_password(url: str) -> str:
