@@ -36,8 +36,12 @@ def create() -> Response:
     tenant = request.form.get("tenant", "").strip()
     scopes = [scope for scope in Scope if scope in request.form.getlist("scope")]
     life = request.form.get("life", "")
-    if not is_name(tenant) or not scopes or life not in LIVES:
-        return _page(422, error="no_tenant" if not is_name(tenant) else "no_scope")
+    if not is_name(tenant):
+        return _page(422, error="no_tenant")
+    if not scopes:
+        return _page(422, error="no_scope")
+    if life not in LIVES:
+        return _page(422, error="no_life")
     made = services().keys.create(tenant, scopes=scopes, expires_in_s=LIVES[life])
     return _page(made=made)
 
@@ -114,6 +118,6 @@ def _number(name: str, least: int, most: int) -> int | None:
     text = request.form.get(name, "").strip()
     if not text:
         return None
-    if not text.isdecimal() or not least <= int(text[:20]) <= most:
+    if not text.isdecimal() or not least <= (number := int(text)) <= most:
         raise ValueError(name)
-    return int(text)
+    return number

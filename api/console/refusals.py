@@ -11,7 +11,7 @@ from api.console.visitors import remain_unknown, visitor
 from api.problems import http_problem, plain_error, unexpected_error
 from jobs.errors import JobsError
 
-_KNOWN = (401, 403, 404, 405, 413, 429, 503)
+_KNOWN = (401, 403, 404, 405, 413, 429, 500, 503)
 
 
 def init_app(app: Flask, pages: Blueprint) -> None:
@@ -26,7 +26,7 @@ def init_app(app: Flask, pages: Blueprint) -> None:
 def refusal(error: JobsError) -> Response:
     """Return an error as a page, or as the part that htmx shows in place."""
     status = error.status
-    kind = str(status) if status in _KNOWN else ("4xx" if status < 500 else "503")
+    kind = str(status) if status in _KNOWN else ("4xx" if status < 500 else "500")
     try:
         visitor()
     except JobsError:  # a store that is away; the page does without it

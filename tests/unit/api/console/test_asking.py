@@ -4,6 +4,7 @@ import re
 from typing import Any
 
 import pytest
+from flask import Flask
 from werkzeug.test import TestResponse
 
 from api.console.languages import language
@@ -246,6 +247,28 @@ def test_a_key_sees_and_does_what_its_scopes_say(signed_in_with: Any, browser: B
     assert sender.get(f"/jobs/{job_id}").status_code == 403
     assert '<ul class="recent">' not in sender.get("/").text
     assert ask(sender).status_code == 303
+
+
+def test_an_unforeseen_error_is_not_told_as_an_overload(
+    browser: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("nobody foresaw this")
+
+    monkeypatch.setattr(Ledger, "get", broken)
+    response = browser.get("/jobs/job_x")
+    assert response.status_code == 500
+    assert en("refusal.500.cause") in response.text
+    assert en("refusal.503.cause") not in response.text
+
+
+def test_who_asks_while_intake_is_paused_is_told_so_in_their_language(
+    browser: Browser, app: Flask, client: Any
+) -> None:
+    app.extensions["services"].operations.intake.pause(None)
+    response = ask(browser, {**PART, "Accept-Language": "zh-CN"})
+    assert response.status_code == 503
+    assert language("zh")("refused.paused") in response.text
 
 
 def test_a_store_that_is_away_is_a_page_with_the_next_step(

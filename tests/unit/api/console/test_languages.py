@@ -7,6 +7,9 @@ from pathlib import Path
 import pytest
 
 from api.console.languages import LANGUAGES, language
+from api.openapi.faults import faults
+from api.openapi.refusals import errors_of
+from api.openapi.sections import operations
 from tests.unit.api.console.conftest import Browser
 
 API = Path(__file__).parents[4] / "api"
@@ -44,6 +47,28 @@ def test_every_text_that_is_used_is_there_and_every_one_there_is_used() -> None:
     known = catalogue("en").keys()
     assert used - known == set()
     assert {key for key in known - used if not key.startswith(prefixes)} == set()
+
+
+NOT_OF_A_FORM = {
+    *("malformed_request", "malformed_json", "not_an_object", "unsupported_media_type"),
+    *("unknown_field", "missing_field", "invalid_field", "conflicting_fields", "not_found"),
+    *("invalid_api_key", "expired_api_key", "headers_too_large", "url_too_long"),
+    *("idempotency_mismatch", "deadline_unmeetable", "invalid_base64", "too_many_images"),
+    *("image_not_found", "image_url_off", "image_url_invalid", "image_url_forbidden"),
+    *("image_url_timeout", "image_url_failed", "webhook_url_invalid", "webhook_url_forbidden"),
+    *("webhook_secret_missing", "internal_error"),
+}
+"""Codes that only calls of the API can meet, or that the page has general words for."""
+OF_PAGES = {"forged_request", "session_over"}
+
+
+def test_every_refusal_that_a_form_can_meet_is_told_in_each_language_and_no_other() -> None:
+    calls = {operation.call: operation for operation in operations()}
+    asked = ("POST /v1/jobs", "POST /v1/jobs/{job_id}/cancel")
+    met = {code for call in asked for codes in errors_of(calls[call]).values() for code in codes}
+    texts = {key.removeprefix("refused.") for key in catalogue("en") if key.startswith("refused.")}
+    assert texts - faults("calls").keys() == set(), "a code that nothing raises"
+    assert texts == (met | OF_PAGES) - NOT_OF_A_FORM
 
 
 def test_a_browser_is_spoken_to_in_its_language(visitor: Browser) -> None:

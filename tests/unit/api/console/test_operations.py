@@ -2,19 +2,23 @@
 
 import re
 from dataclasses import replace
+from html import unescape
 from typing import Any
 
 import pytest
 from flask import Flask
 
+from api.console.languages import language
 from jobs.job import Outcome, Reason, Status
 from jobs.keys import Keys, Scope
 from jobs.ledger import Ledger
 from jobs.signals import Signals
+from jobs.tenants import Tenants
 from tests.crowds import crowd
 from tests.ledgers import FAILURE, MODEL, draft, submitted
 from tests.unit.api.console.conftest import Browser
 
+en = language("en")
 PATHS = ["/console", "/console/keys"]
 
 
@@ -154,6 +158,25 @@ def test_a_form_that_cannot_be_is_told_and_changes_nothing(
     assert operator.post(path, **form).status_code == status
     assert Keys(client).list() == keys
     assert not client.exists("lj:tenants")
+
+
+@pytest.mark.parametrize("number", ["1000000001", "0" * 20 + "9" * 400, "9" * 5000, "²", "-1"])
+def test_a_limit_beyond_its_bound_is_not_set(operator: Browser, client: Any, number: str) -> None:
+    response = operator.post("/console/keys/limits", tenant="acme", queued_jobs=number)
+    assert response.status_code == 422
+    assert en("console.keys.error.no_limit") in unescape(response.text)
+    assert not client.exists("lj:tenants")
+
+
+def test_leading_zeros_of_a_limit_are_no_part_of_it(operator: Browser, client: Any) -> None:
+    operator.post("/console/keys/limits", tenant="acme", queued_jobs="0" * 30 + "7")
+    assert Tenants(client).limits("acme").queued_jobs == 7
+
+
+def test_a_key_of_a_life_that_cannot_be_is_refused_for_that(operator: Browser) -> None:
+    response = operator.post("/console/keys", tenant="acme", scope="read", life="7")
+    assert en("console.keys.error.no_life") in response.text
+    assert en("console.keys.error.no_scope") not in response.text
 
 
 def test_a_tenant_that_cannot_be_is_not_paused(operator: Browser, client: Any) -> None:
