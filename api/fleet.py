@@ -12,11 +12,16 @@ from jobs.signals import WorkerSignals
 
 @dataclass(frozen=True)
 class Member:
-    """A worker of a model, and how it is being drained, if it is."""
+    """A worker of a model, and how it is being drained, if it is.
+
+    ``is_silent``: it missed two heartbeats in a row, so that it has probably died; its jobs go to
+    others when its lease ends.
+    """
 
     model: str
     worker: WorkerSignals
     drain: Drain | None
+    is_silent: bool
 
     @property
     def state(self) -> Literal["ready", "draining", "drained"]:
@@ -24,6 +29,11 @@ class Member:
         if self.drain is None:
             return "ready"
         return "draining" if self.worker.slots_used else "drained"
+
+    @property
+    def takes_jobs(self) -> bool:
+        """Whether a job that is queued now can be given to it."""
+        return self.drain is None and not self.is_silent
 
 
 def fleet() -> list[Member]:
@@ -35,4 +45,8 @@ def fleet() -> list[Member]:
         for worker in signals.workers
     ]
     drains = parts.operations.drains.of([worker.name for _, worker in found])
-    return [Member(model, worker, drains.get(worker.name)) for model, worker in found]
+    quiet_s = 2 * parts.settings.renew_ms / 1000
+    return [
+        Member(model, worker, drains.get(worker.name), worker.heartbeat_age_s > quiet_s)
+        for model, worker in found
+    ]

@@ -27,6 +27,10 @@ class Language:
         text = self.texts[key]
         return text.format(**values) if values else text
 
+    def count(self, key: str, number: int, **values: object) -> str:
+        """Return a text about a number of things, which the text calls ``count``."""
+        return self(f"{key}.one" if number == 1 else key, count=number, **values)
+
     def has(self, key: str) -> bool:
         """Whether there is a text of this key."""
         return key in self.texts

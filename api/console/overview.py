@@ -65,7 +65,7 @@ class Overview:
     @property
     def ready(self) -> Sequence[Member]:
         """Workers that take jobs."""
-        return [member for member in self.members if member.state == "ready"]
+        return [member for member in self.members if member.takes_jobs]
 
     @property
     def slots(self) -> int:
@@ -74,8 +74,8 @@ class Overview:
 
     @property
     def slots_used(self) -> int:
-        """Jobs in the hands of workers."""
-        return sum(member.worker.slots_used for member in self.members)
+        """Jobs in the hands of workers that are heard of."""
+        return sum(one.worker.slots_used for one in self.members if not one.is_silent)
 
     @property
     def rate(self) -> str:

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from api.console.languages import chosen
 from api.console.spans import span
+from api.fleet import fleet
 from api.services import services
 from jobs.deliveries import Delivery
 from jobs.job import Attempt, Job, Reason, Status
@@ -71,12 +73,16 @@ def _waiting(job: Job) -> Story:
         return Story("shared")
     if not parts.ledger.workers(job.model):
         return Story("unserved", {"model": job.model})
-    position, pace = parts.ledger.position(job), parts.paces.of(job.model)
+    if not any(member.takes_jobs for member in fleet() if member.model == job.model):
+        return Story("unready", {"model": job.model})
+    pace = parts.paces.of(job.model)
+    priority = chosen()(f"priority.{job.priority}")
+    place = {"position": parts.ledger.position(job), "priority": priority}
     if pace is None:
-        return Story("queued_unknown", {"position": position})
-    soon = pace.forecast(position, job.priority)
-    times = {"start": span(soon.start), "finish": span(soon.finish_p90)}
-    return Story("queued", {"position": position, **times})
+        return Story("queued_unknown", place)
+    soon = pace.forecast(place["position"], job.priority)
+    kind = "queued" if soon.start >= 1000 else "queued_next"
+    return Story(kind, {**place, "start": span(soon.start), "finish": span(soon.finish_p90)})
 
 
 def turns(job: Job) -> list[Turn]:

@@ -41,7 +41,9 @@ class Busy:
         self.operator = Keys(client).create("operators", scopes=[Scope.ADMIN])
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        settings = environment(redis_url=store.url, lease_ms=str(LEASE_MS), renew_ms="1000")
+        settings = environment(
+            redis_url=store.url, lease_ms=str(LEASE_MS), renew_ms=str(LEASE_MS // 3)
+        )
         command = [*GUNICORN, "-b", f"127.0.0.1:{self.port}", "api:create_app()"]
         self.process = Running(command, settings)
 

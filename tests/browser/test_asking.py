@@ -77,7 +77,7 @@ def test_up_says_where_to_ask(answering: Installation) -> None:
 def test_a_stream_that_is_refused_is_not_given_up(page: Page, halted: Callable[[], None]) -> None:
     page.route("**/events", lambda route: route.fulfill(status=429), times=1)
     turn = ask(page, "What colour is the light, once more?")
-    expect(turn.locator(".state")).to_contain_text(re.compile("Place|A worker is at it"))
+    expect(turn.locator(".state")).to_contain_text(re.compile("place|A worker is at it"))
     halted()
     expect(turn.locator(".words")).to_have_text(RED)
 
@@ -122,7 +122,7 @@ def test_while_it_waits_its_place_is_told_and_it_can_be_stopped_and_asked_again(
     page: Page, halted: Callable[[], None]
 ) -> None:
     turn = ask(page, "What colour is the light, slowly?")
-    expect(turn.locator(".state")).to_contain_text(re.compile("Place 1|A worker is at it"))
+    expect(turn.locator(".state")).to_contain_text(re.compile("place 1|A worker is at it"))
     turn.get_by_role("button", name="Cancel").click()
     expect(turn.locator(".state")).to_contain_text(re.compile("Canceled|Being stopped"))
     halted()

@@ -18,6 +18,7 @@ from jobs.keys import Keys
 from jobs.ledger import Ledger
 from jobs.pace import Paces
 from jobs.settings import Settings
+from jobs.signals import Signals
 from jobs.store import connect
 from llava_jobs.embedded import EmbeddedStore
 from tests.unit.api.described import assert_described
@@ -81,10 +82,12 @@ def app(store: EmbeddedStore) -> Iterator[Flask]:
         max_file_bytes=MAX_FILE_BYTES,
     )
     made = create_app(settings)
-    # A store that is emptied for each test has no pace to keep for a second.
+    # A store that is emptied for each test has no pace and no reading to keep for a second.
     parts = made.extensions["services"]
-    paces = Paces(connect(store.url), parts.ledger, clock=count(step=60).__next__)
-    made.extensions["services"] = replace(parts, paces=paces)
+    client = connect(store.url)
+    paces = Paces(client, parts.ledger, clock=count(step=60).__next__)
+    signals = Signals(client, settings.lease_ms, kept_s=0)
+    made.extensions["services"] = replace(parts, paces=paces, signals=signals)
     yield made
     made.extensions["running"].close()
 

@@ -46,6 +46,12 @@ def answer(books: Ledger, text: str = "The code is E42.") -> None:
     assert books.finish(claim, outcome)
 
 
+def silent_for(books: Ledger, client: Any, milliseconds: int, worker: str = "w1") -> None:
+    """Have a worker be as one that has renewed for the last time so long ago."""
+    books.renew(worker, "demo", {"slots": 4}, {})
+    client.zincrby("lj:workers:demo", -milliseconds, worker)
+
+
 def test_a_form_makes_the_job_that_the_api_would_make(browser: Browser, api: Caller) -> None:
     job = api.job(asked(browser))
     assert job["status"] == "queued"
@@ -67,12 +73,56 @@ def test_its_page_says_where_it_stands_and_looks_again_by_itself(
     assert "12 ms" in page
 
 
-def test_the_place_in_the_queue_and_the_estimate_are_told(browser: Browser, books: Ledger) -> None:
+def test_the_place_in_the_queue_and_the_estimate_are_told(
+    browser: Browser, books: Ledger, client: Any
+) -> None:
     asked(browser)
     answer(books)
     books.renew("w1", "demo", {"slots": 1, "running": 1}, {})
     job_id = asked(browser, question="And now?")
-    assert re.search(r"Place 1\. Starts in about \d", browser.get(f"/jobs/{job_id}").text)
+    page = browser.get(f"/jobs/{job_id}").text
+    assert "About place 1 among jobs of normal priority. It starts at once" in page
+    client.rpush("lj:pace:demo", 9_000, 9_000, 9_000)
+    later = asked(browser, question="And then?")
+    page = browser.get(f"/jobs/{later}").text
+    assert re.search(r"About place 2 among .* It starts in about 1\d s", page)
+
+
+def test_a_place_is_told_as_one_among_jobs_of_the_same_priority(
+    browser: Browser, books: Ledger, api: Caller
+) -> None:
+    books.renew("w1", "demo", {"slots": 1}, {})
+    for number in range(3):
+        api.submit(question=f"Is it urgent? {number}", priority="high")
+    job_id = asked(browser)
+    assert "About place 1 among jobs of normal priority." in browser.get(f"/jobs/{job_id}").text
+    chinese = browser.get(f"/jobs/{job_id}", **{"Accept-Language": "zh-CN"}).text
+    assert "在普通优先级任务中约第 1 位" in chinese
+
+
+def test_nothing_is_promised_while_every_worker_is_drained(
+    browser: Browser, books: Ledger, app: Flask
+) -> None:
+    asked(browser)
+    answer(books)
+    for worker in ("w1", "w2"):
+        books.renew(worker, "demo", {"slots": 1}, {})
+    job_id = asked(browser, question="And now?")
+    drains = app.extensions["services"].operations.drains
+    drains.drain("w1")
+    assert en("story.queued_next.title") in browser.get(f"/jobs/{job_id}").text
+    drains.drain("w2")
+    page = browser.get(f"/jobs/{job_id}").text
+    assert en("story.unready.next", model="demo") in page
+    assert "ms" not in re.findall(r'<header class="lead".*?</header>', page, re.DOTALL)[0]
+
+
+def test_nothing_is_promised_when_the_only_worker_has_missed_two_heartbeats(
+    browser: Browser, books: Ledger, client: Any
+) -> None:
+    job_id = asked(browser)
+    silent_for(books, client, 11_000)
+    assert en("story.unready.next", model="demo") in browser.get(f"/jobs/{job_id}").text
 
 
 def test_a_question_that_is_being_answered_already_says_so(browser: Browser, books: Ledger) -> None:

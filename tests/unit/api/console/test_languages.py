@@ -14,7 +14,8 @@ from tests.unit.api.console.conftest import Browser
 
 API = Path(__file__).parents[4] / "api"
 SOURCES = [*(API / "templates").rglob("*.html"), *(API / "console").rglob("*.py")]
-USED = re.compile(r"""\bt\(\s*["']([a-z0-9_.]+[a-z0-9_])["']""")
+USED = re.compile(r"""\bt(?:\.count)?\(\s*["']([a-z0-9_.]+[a-z0-9_])["']""")
+COUNTED = re.compile(r"""\bt\.count\(\s*["']([a-z0-9_.]+)["']""")
 BUILT = re.compile(r"""["']((?:[a-z0-9_]+\.)+)["']\s*(?:~|\+)|f["']((?:[a-z0-9_]+\.)+)\{""")
 
 
@@ -45,8 +46,18 @@ def test_every_text_that_is_used_is_there_and_every_one_there_is_used() -> None:
     used = {key for text in texts for key in USED.findall(text)}
     prefixes = tuple({a or b for text in texts for a, b in BUILT.findall(text)})
     known = catalogue("en").keys()
+    counted = {key for text in texts for key in COUNTED.findall(text)}
+    used |= {f"{key}.one" for key in counted}
     assert used - known == set()
     assert {key for key in known - used if not key.startswith(prefixes)} == set()
+
+
+@pytest.mark.parametrize(
+    ("count", "text"), [(0, "0 workers take"), (1, "1 worker takes"), (2, "2 workers take")]
+)
+def test_one_of_a_thing_is_not_told_as_many(count: int, text: str) -> None:
+    assert language("en").count("console.tile.ready", count).startswith(text)
+    assert str(count) in language("zh").count("console.tile.ready", count)
 
 
 NOT_OF_A_FORM = {

@@ -121,6 +121,27 @@ def test_a_look_reads_as_much_with_twenty_thousand_jobs_queued_as_with_two_hundr
     assert abs(large - small) < 500, "longer numbers, and no more of them"
 
 
+def test_a_worker_that_missed_two_heartbeats_is_silent_and_its_slots_do_not_count(
+    operator: Browser, client: Any
+) -> None:
+    ledger = Ledger(client)
+    for worker, milliseconds in (("w1", 0), ("w2", 9_000), ("w3", 11_000)):
+        ledger.renew(worker, MODEL, {"slots": 4}, {})
+        client.zincrby(f"lj:workers:{MODEL}", -milliseconds, worker)
+    page = operator.get("/console").text
+    [tile] = re.findall(r'id="tile-slots">.*?</div>', page)
+    assert '0<span class="of"> / 8</span>' in tile
+    assert "2 workers take jobs" in tile
+    rows = re.findall(r'<tr id="worker-(\w+)">.*?class="badge (\w+)"', page, re.DOTALL)
+    assert sorted(rows) == [("w1", "ready"), ("w2", "ready"), ("w3", "silent")]
+
+
+def test_that_no_worker_is_heard_of_is_told(operator: Browser, client: Any) -> None:
+    Ledger(client).renew("w1", MODEL, {"slots": 4}, {})
+    client.zincrby(f"lj:workers:{MODEL}", -11_000, "w1")
+    assert en("console.workers.none_heard") in operator.get("/console").text
+
+
 def test_questions_and_answers_are_not_shown(operator: Browser, client: Any) -> None:
     ledger = Ledger(client)
     job, _ = ledger.submit(draft(metadata={"secret": "canary"}))
