@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -99,6 +100,7 @@ def _page(status: int = 200, *, made: str | None = None, error: str | None = Non
         lives=list(LIVES),
         overlaps=list(OVERLAPS),
         wanted=wanted,
+        now=time.time(),
         made=made,
         error=error,
         done=done if done in DONE else None,

@@ -202,18 +202,33 @@ function send(event) {
 }
 
 /** After a question was taken: the form is free again, and the eye is led to the answer. */
-function asked(turn) {
+async function asked(turn) {
   const form = $("composer");
   if (form && turn.parentElement.children.length === 1) {
     form.reset();
     show();
   }
   const behavior = matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth";
-  turn.scrollIntoView({ block: "nearest", behavior });
   turn.focus({ preventScroll: true });
   tell(turn.querySelector(".answer").dataset.news);
   // Of an answer that was there at once, no stream will tell.
   if (!turn.querySelector("[data-live]")) changed();
+  // A picture has no height before it is there.
+  await Promise.allSettled(Array.from(turn.querySelectorAll("img"), (image) => image.decode()));
+  turn.scrollIntoView({ block: "nearest", behavior });
+  turn.querySelector(".answer").scrollIntoView({ block: "nearest", behavior });
+}
+
+// Menus
+
+/** Closes those menus that are not around what was pressed. */
+function closeMenus(pressed) {
+  for (const menu of document.querySelectorAll("details.menu[open]")) {
+    if (menu.contains(pressed)) continue;
+    const hadFocus = menu.contains(document.activeElement);
+    menu.open = false;
+    if (hadFocus && !pressed) menu.querySelector("summary").focus();
+  }
 }
 
 // Copying
@@ -271,7 +286,9 @@ document.addEventListener("DOMContentLoaded", () => {
   htmx.config.morphIgnore.push("open"); // what somebody has opened stays open
   if ($("composer")) composer($("composer"));
   document.addEventListener("keydown", send);
+  document.addEventListener("keydown", ({ key }) => key === "Escape" && closeMenus(null));
   document.addEventListener("click", (event) => {
+    closeMenus(event.target);
     const button = event.target.closest("[data-copy]");
     if (button) copy(button);
   });

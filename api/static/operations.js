@@ -4,13 +4,20 @@
 (() => {
   const EVERY_MS = 5000;
   const live = document.getElementById("live");
+  const refusal = document.getElementById("refusal");
+  const behind = document.getElementById("behind");
   let held = false;
-
-  // What somebody has opened stays open.
-  htmx.config.morphIgnore.push("open");
 
   function refresh() {
     if (!document.hidden && !held) htmx.trigger(live, "refresh");
+  }
+
+  /** Says since when the page could not be brought up to date, or that it is. */
+  function fallBehind(isBehind) {
+    live.classList.toggle("stale", isBehind);
+    if (isBehind) behind.querySelector("time").dateTime = document.getElementById("as-of").dateTime;
+    behind.hidden = !isBehind;
+    localize();
   }
 
   setInterval(refresh, EVERY_MS);
@@ -22,7 +29,12 @@
     button.setAttribute("aria-pressed", held);
     refresh();
   });
-  live.addEventListener("htmx:after:swap", () => {
-    document.getElementById("refusal").replaceChildren();
+  live.addEventListener("htmx:before:swap", (event) => {
+    const failed = event.detail.ctx.response.status >= 400;
+    fallBehind(failed);
+    // A refusal is said once, however often the page asks.
+    if (!failed) refusal.replaceChildren();
+    else if (refusal.childElementCount) event.preventDefault();
   });
+  live.addEventListener("htmx:error", () => fallBehind(true));
 })();

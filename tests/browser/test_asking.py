@@ -1,50 +1,16 @@
 """Asking in a real browser: the picture in, the answer out, and on from there."""
 
 import re
-from collections.abc import Callable
-from typing import Any
 
-from playwright.sync_api import Locator, Page, expect
+import pytest
+from playwright.sync_api import Page, expect
 
 from llava_jobs.demo import PICTURES
 from tests.browser.browsers import PHONE, NewPage, sign_in
+from tests.browser.questions import CODE, RED, ask, hand_over, open_job
 from tests.installations import Installation, caller, ended
 
-RED = "The light is red."
-CODE = "The code is E42."
 XSS = "<script>window.hacked=1</script><img src=x onerror=window.hacked=1>'\"`${1}"
-
-
-def ask(page: Page, question: str, picture: str = "landscape.jpg") -> Locator:
-    """Ask from the form; the turn that comes."""
-    page.goto("/")
-    page.locator("#image").set_input_files(PICTURES / picture)
-    page.locator("#question").fill(question)
-    page.get_by_role("button", name="Ask", exact=True).click()
-    return page.locator(".turn", has_text=question)
-
-
-def hand_over(page: Page, event: str, name: str) -> None:
-    """Drop or paste a bundled picture on the page."""
-    page.evaluate(
-        """async ([event, name, bytes]) => {
-            const carried = new DataTransfer();
-            carried.items.add(new File([new Uint8Array(bytes)], name, {type: "image/jpeg"}));
-            const options = {clipboardData: carried, dataTransfer: carried, bubbles: true};
-            const Kind = event === "paste" ? ClipboardEvent : DragEvent;
-            document.body.dispatchEvent(new Kind(event, {...options, cancelable: true}));
-        }""",
-        [event, name, list((PICTURES / name).read_bytes())],
-    )
-
-
-def open_job(http: Any, **fields: Any) -> str:
-    """Submit a job by the API; its id."""
-    picture = (PICTURES / "landscape.jpg").read_bytes()
-    data = {"question": "What colour is the light?", "cache": "false", **fields}
-    response = http.post("/v1/jobs", data=data, files={"image": ("a.jpg", picture)})
-    assert response.status_code == 202, response.text
-    return str(response.json()["id"])
 
 
 def test_a_question_is_answered_on_the_page_and_asked_on(page: Page) -> None:
@@ -74,14 +40,6 @@ def test_up_says_where_to_ask(answering: Installation) -> None:
     answering.line(rf"^console: {re.escape(answering.url)}/ in a browser")
 
 
-def test_a_stream_that_is_refused_is_not_given_up(page: Page, halted: Callable[[], None]) -> None:
-    page.route("**/events", lambda route: route.fulfill(status=429), times=1)
-    turn = ask(page, "What colour is the light, once more?")
-    expect(turn.locator(".state")).to_contain_text(re.compile("place|A worker is at it"))
-    halted()
-    expect(turn.locator(".words")).to_have_text(RED)
-
-
 def test_a_picture_is_dropped_or_pasted(page: Page) -> None:
     page.goto("/")
     for event, name in (("drop", "portrait.jpg"), ("paste", "tall.jpg")):
@@ -93,6 +51,45 @@ def test_a_picture_is_dropped_or_pasted(page: Page) -> None:
         page.get_by_role("button", name="Another picture").click()
     chooser.value.set_files(PICTURES / "landscape.jpg")
     expect(page.locator("#chosen-name")).to_have_text("landscape.jpg")
+
+
+@pytest.mark.parametrize("event", ["drop", "paste"])
+def test_what_is_no_picture_is_refused_where_it_is_dropped(page: Page, event: str) -> None:
+    page.goto("/")
+    hand_over(page, event, "tall.jpg", "application/pdf")
+    expect(page.get_by_role("alert")).to_contain_text("not a picture that is taken here")
+    expect(page.locator("#chosen")).to_be_hidden()
+    hand_over(page, event, "tall.jpg")
+    expect(page.locator("#chosen-name")).to_have_text("tall.jpg")
+    expect(page.get_by_role("alert")).to_have_count(0)
+
+
+@pytest.mark.parametrize("keys", ["Enter", "Control+Enter"])
+def test_enter_asks_in_the_form_and_below_an_answer(page: Page, keys: str) -> None:
+    page.goto("/")
+    page.locator("#image").set_input_files(PICTURES / "landscape.jpg")
+    page.locator("#question").fill("What is the error code?")
+    page.locator("#question").press("Shift+Enter")
+    page.locator("#question").press("Backspace")
+    page.locator("#question").press(keys)
+    turn = page.locator(".turn", has_text="error code")
+    expect(turn.locator(".words")).to_have_text(CODE)
+    turn.get_by_label("Ask on about this picture").fill("What colour is the light?")
+    turn.get_by_label("Ask on about this picture").press(keys)
+    expect(page.locator(".turn", has_text="colour").locator(".words")).to_have_text(RED)
+
+
+def test_enter_of_an_input_method_asks_nothing(page: Page) -> None:
+    page.goto("/")
+    page.locator("#question").evaluate(
+        """field => {
+            field.form.addEventListener("submit", () => (window.sent = true));
+            field.form.noValidate = true;
+            const options = {key: "Enter", isComposing: true, bubbles: true, cancelable: true};
+            field.dispatchEvent(new KeyboardEvent("keydown", options));
+        }"""
+    )
+    assert page.evaluate("window.sent") is None
 
 
 def test_the_code_beside_it_asks_the_same(page: Page) -> None:
@@ -118,67 +115,11 @@ def test_a_mistake_is_said_beside_the_form_and_nothing_typed_is_lost(page: Page)
     expect(page.locator("#question")).to_have_value("Why?")
 
 
-def test_while_it_waits_its_place_is_told_and_it_can_be_stopped_and_asked_again(
-    page: Page, halted: Callable[[], None]
-) -> None:
-    turn = ask(page, "What colour is the light, slowly?")
-    expect(turn.locator(".state")).to_contain_text(re.compile("place 1|A worker is at it"))
-    turn.get_by_role("button", name="Cancel").click()
-    expect(turn.locator(".state")).to_contain_text(re.compile("Canceled|Being stopped"))
-    halted()
-    expect(turn.locator(".state")).to_contain_text("Canceled")
-    turn.get_by_role("link", name="Details").click()
-    first = page.url
-    page.get_by_role("button", name="Ask again").click()
-    expect(page.locator(".answer .words")).to_have_text(RED)
-    assert page.url != first
-
-
-def test_a_job_page_follows_its_job_to_the_end(
-    page: Page, answering: Installation, halted: Callable[[], None]
-) -> None:
-    with caller(answering.url, answering.key) as http:
-        job_id = open_job(http)
-    page.goto(f"/jobs/{job_id}")
-    page.evaluate("window.same = true")
-    expect(page.locator("#lead")).to_contain_text(re.compile("Waiting|Being answered"))
-    halted()
-    expect(page.locator(".answer .words")).to_have_text(RED)
-    expect(page.locator("#lead h1")).to_have_text("Answered")
-    expect(page.locator("#about")).to_contain_text("Writing the answer")
-    assert page.evaluate("window.same"), "it was not loaded anew"
-
-
-def test_every_button_of_a_job(new_page: NewPage, answering: Installation) -> None:
-    page = new_page(permissions=["clipboard-read", "clipboard-write"])
-    with caller(answering.url, answering.key) as http:
-        http.post("/v1/webhooks/secret")
-        hook = '{"url": "https://receiver.invalid/told"}'
-        job_id = open_job(http, webhook=hook, metadata='{"ticket": 7}', group="desk")
-        assert ended(http, job_id)["status"] == "succeeded"
-    page.goto(f"/jobs/{job_id}")
-    picture = page.get_by_role("img", name="Picture 1")
-    blurred = "image => getComputedStyle(image).filter.includes('blur')"
-    assert picture.evaluate(blurred)
-    page.get_by_text("Show the picture").click()
-    assert not picture.evaluate(blurred)
-    for button, text in (
-        ("Copy answer", RED),
-        ("Copy question", "What colour is the light?"),
-        ("Copy the job's id", job_id),
-    ):
-        page.get_by_role("button", name=button).click()
-        expect(page.locator("#news")).to_have_text("Copied")
-        assert page.evaluate("navigator.clipboard.readText()") == text
-    expect(page.locator(".facts")).to_contain_text("desk")
-    expect(page.locator("#about")).to_contain_text('"ticket": 7')
-    page.get_by_role("button", name="Send the webhook again").click()
-    expect(page.locator(".line-of-time")).to_contain_text("receiver.invalid")
-    page.get_by_role("button", name="Erase …").click()
-    page.get_by_role("button", name="Erase for good").click()
-    expect(page.get_by_role("status").filter(has_text="Erased")).to_be_visible()
-    page.goto(f"/jobs/{job_id}")
-    expect(page.get_by_role("heading", level=1)).to_have_text("Nothing is here")
+@pytest.mark.parametrize("picture", ["wide.jpg", "tall.jpg"])
+def test_on_a_phone_the_answer_is_in_sight(new_page: NewPage, picture: str) -> None:
+    page = new_page(viewport=PHONE)
+    turn = ask(page, "What is the error code?", picture)
+    expect(turn.locator(".answer.succeeded .words")).to_be_in_viewport(ratio=1)
 
 
 def test_without_scripts_everything_still_goes(new_page: NewPage, answering: Installation) -> None:
@@ -203,6 +144,26 @@ def test_without_scripts_everything_still_goes(new_page: NewPage, answering: Ins
     expect(page.locator("html")).to_have_attribute("data-theme", "dark")
     page.get_by_role("button", name="退出").click()
     expect(page).to_have_url(re.compile("/sign-in"))
+
+
+def test_without_scripts_the_chosen_file_is_named_and_recent_questions_have_room(
+    new_page: NewPage,
+) -> None:
+    ask(new_page(), "What colour is the light?").locator(".answer.succeeded").wait_for()
+    page = new_page(java_script_enabled=False)
+    page.goto("/")
+    chooser, call = page.locator("#image"), page.locator(".drop .call")
+    expect(chooser).to_have_css("opacity", "1")
+    above, below = call.bounding_box(), chooser.bounding_box()
+    assert above is not None
+    assert below is not None
+    assert below["y"] >= above["y"] + above["height"], "neither covers the other"
+    row, said = (
+        page.locator(f".recent li:first-child {part}").bounding_box() for part in ("a", ".of")
+    )
+    assert row is not None
+    assert said is not None
+    assert said["width"] > 0.8 * row["width"]
 
 
 def test_with_the_keyboard_alone(new_page: NewPage, answering: Installation) -> None:
@@ -267,98 +228,6 @@ def test_what_slips_in_stays_text(page: Page, answering: Installation) -> None:
     turn = ask(page, XSS)
     expect(turn.locator(".answer.succeeded")).to_be_visible()
     assert page.evaluate("window.hacked") is None
-
-
-def test_another_tenants_job_is_not_there(
-    new_page: NewPage, answering: Installation, strangers_key: str
-) -> None:
-    with caller(answering.url, answering.key) as http:
-        job_id = open_job(http)
-    page = new_page(storage_state=None)
-    sign_in(page, strangers_key)
-    assert page.goto(f"/jobs/{job_id}").status == 404  # type: ignore[union-attr]
-    expect(page.get_by_role("heading", level=1)).to_have_text("Nothing is here")
-    expect(page.locator("body")).not_to_contain_text("light")
-
-
-def sign_out_elsewhere(page: Page) -> None:
-    """End the session of a page, which does not learn of it."""
-    other = page.context.new_page()
-    other.goto("/")
-    other.get_by_role("button", name="Sign out").click()
-    expect(other).to_have_url(re.compile("/sign-in$"))
-    other.close()
-
-
-def sign_in_beside(page: Page, key: str) -> None:
-    """Sign in by the link of a page that says that the session is over."""
-    with page.expect_popup() as door:
-        page.locator("main a[href='/sign-in']").click()
-    door.value.locator("#key").fill(key)
-    door.value.keyboard.press("Enter")
-    expect(door.value.locator("#composer")).to_be_visible()
-    door.value.close()
-
-
-def test_when_the_session_is_over_the_form_is_kept_and_sent_after_signing_in_again(
-    new_page: NewPage, answering: Installation
-) -> None:
-    page = new_page(storage_state=None)
-    sign_in(page, answering.key)
-    page.locator("#image").set_input_files(PICTURES / "landscape.jpg")
-    page.locator("#question").fill("What is the error code?")
-    sign_out_elsewhere(page)
-    page.locator("#ask").click()
-    expect(page.get_by_role("alert")).to_contain_text("Your session is over")
-    expect(page.locator("#chosen-name")).to_have_text("landscape.jpg")
-    expect(page.locator("#question")).to_have_value("What is the error code?")
-    sign_in_beside(page, answering.key)
-    page.locator("#ask").click()
-    expect(page.locator(".turn .words")).to_have_text(CODE)
-    expect(page.get_by_role("alert")).to_have_count(0)
-
-
-def test_without_scripts_what_was_sent_when_the_session_was_over_is_sent_by_a_reload(
-    new_page: NewPage, answering: Installation
-) -> None:
-    page = new_page(java_script_enabled=False, storage_state=None)
-    sign_in(page, answering.key)
-    page.locator("#image").set_input_files(PICTURES / "landscape.jpg")
-    page.locator("#question").fill("What is the error code?")
-    sign_out_elsewhere(page)
-    page.locator("#ask").click()
-    expect(page.locator("main")).to_contain_text("Your session is over.")
-    sign_in_beside(page, answering.key)
-    page.reload()
-    expect(page.locator(".answer .words")).to_have_text(CODE)
-
-
-def test_a_session_that_ends_while_a_question_waits_takes_nothing_of_the_next_one(
-    new_page: NewPage, answering: Installation, halted: Callable[[], None]
-) -> None:
-    page = new_page(storage_state=None)
-    sign_in(page, answering.key)
-    turn = ask(page, "What colour is the light, at the end of a session?")
-    expect(turn.locator(".state")).to_be_visible()
-    page.locator("#question").fill("And the next one?")
-    sign_out_elsewhere(page)
-    halted()
-    expect(page.get_by_role("alert")).to_contain_text("Your session is over")
-    expect(page.locator("#question")).to_have_value("And the next one?")
-    sign_in_beside(page, answering.key)
-    expect(turn.locator(".words"), "the page looks again by itself").to_have_text(RED)
-    expect(page.get_by_role("alert")).to_have_count(0)
-
-
-def test_a_page_opened_without_a_session_leads_to_the_door_and_back(
-    new_page: NewPage, answering: Installation
-) -> None:
-    page = new_page(storage_state=None)
-    page.goto("/jobs/job_x")
-    expect(page.get_by_role("alert"), "there was no session").to_have_count(0)
-    page.locator("#key").fill(answering.key)
-    page.keyboard.press("Enter")
-    expect(page).to_have_url(re.compile("/jobs/job_x$"))
 
 
 def test_light_and_dark_and_both_languages_are_a_press_away(new_page: NewPage) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from jobs.drain import Drain, Drains
 from jobs.errors import IntakePaused, Unauthorized
@@ -15,7 +18,7 @@ from jobs.job import Reason
 from jobs.keys import Keys, Scope
 from jobs.tenants import TenantLimits, Tenants
 from tests.browser.axe import flawless
-from tests.browser.browsers import PHONE, quiet_pages, signed_in
+from tests.browser.browsers import PHONE, quiet_pages, signed_in, visit
 from tests.browser.busy import FAILURES, Busy, busy
 from tests.eventually import eventually
 from tests.ledgers import MODEL, draft, submitted
@@ -160,6 +163,90 @@ def test_it_asks_every_five_seconds_unless_it_is_held_or_cannot_be_seen(opened: 
     asked.clear()
     page.clock.run_for(30_000)
     assert asked == []
+
+
+def test_times_are_local_from_the_first_look_on(opened: Open) -> None:
+    page = opened(timezone_id="Asia/Tokyo")
+    page.get_by_text("As a table").click()
+    for _ in range(3):
+        expect(page.locator("#as-of")).to_have_text(re.compile(r"^\d\d:\d\d:\d\d$"))
+        at = page.locator("#hour-table tbody time").first
+        utc = datetime.fromisoformat(at.get_attribute("datetime") or "")
+        expect(at).to_have_text(f"{utc + timedelta(hours=9):%H:%M}")
+        before = page.locator("#as-of").get_attribute("datetime") or ""
+        eventually(partial(later, page, before), "a second look")
+
+
+def later(page: Page, before: str) -> bool:
+    """Whether the page, brought up to date, is as it was at another time."""
+    return in_time(page).locator("#as-of").get_attribute("datetime") != before
+
+
+def instead(status: int | None, route: Route) -> None:
+    """Answer with a status in the server's place, or not at all."""
+    if status:
+        route.fulfill(status=status)
+    else:
+        route.abort("connectionrefused")
+
+
+def test_figures_that_could_not_be_brought_up_to_date_say_so(
+    browser: Browser, day: Busy, session: Any
+) -> None:
+    with visit(browser, day.url, storage_state=session) as context:
+        page = context.new_page()
+        page.goto("/console")
+        seen = page.locator("#as-of").inner_text()
+        behind = page.get_by_text("Updates have stopped; trying again.")
+        for status in (None, 503):
+            page.route("**/console", partial(instead, status))
+            page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+            expect(behind).to_contain_text(seen)
+            expect(page.locator("#live")).to_have_css("filter", "grayscale(1)")
+            page.unroute("**/console")
+            in_time(page)
+            expect(behind).to_be_hidden()
+            seen = page.locator("#as-of").inner_text()
+
+
+def test_when_the_session_is_over_it_is_said_once_and_the_page_stays(
+    browser: Browser, day: Busy, opened: Open
+) -> None:
+    page = opened(storage_state=signed_in(browser, day.url, day.operator))
+    page.locator("#tenant").fill("glob")
+    other = page.context.new_page()
+    other.goto("/console")
+    other.get_by_role("button", name="Sign out").click()
+    expect(other).to_have_url(re.compile("/sign-in"))
+    in_time(page)
+    notice = page.get_by_role("alert")
+    expect(notice).to_contain_text("Your session is over")
+    notice.evaluate("notice => (notice.dataset.same = '')")
+    in_time(page)
+    expect(notice).to_have_attribute("data-same", "")
+    expect(page.locator("#tenant")).to_have_value("glob")
+
+
+@pytest.mark.parametrize("path", ["/console", "/console/keys"])
+def test_a_menu_closes_with_escape_or_a_press_beside_it_or_for_another(
+    opened: Open, path: str
+) -> None:
+    page = opened(path)
+    first, second = (page.locator("details.menu").nth(number) for number in (0, 1))
+    first.locator("summary").click()
+    page.keyboard.press("Tab")
+    page.keyboard.press("Escape")
+    expect(first).not_to_have_attribute("open", "")
+    expect(first.locator("summary")).to_be_focused()
+    first.locator("summary").click()
+    expect(first).to_have_attribute("open", "")
+    first.locator("form").click(position={"x": 1, "y": 1})
+    expect(first).to_have_attribute("open", "")
+    second.locator("summary").click()
+    expect(second).to_have_attribute("open", "")
+    expect(first).not_to_have_attribute("open", "")
+    page.locator("h1").click()
+    expect(second).not_to_have_attribute("open", "")
 
 
 def test_names_from_elsewhere_are_inert(day: Busy, opened: Open) -> None:
@@ -330,7 +417,12 @@ def test_axe_finds_nothing_with_everything_opened(
     day: Busy, opened: Open, look: str, path: str
 ) -> None:
     page = opened(path, **LOOKS[look])
-    page.evaluate("document.querySelectorAll('details').forEach((one) => (one.open = true))")
+    page.evaluate(
+        """for (const one of document.querySelectorAll("details")) {
+            one.removeAttribute("name");
+            one.open = true;
+        }"""
+    )
     flawless(page)
 
 

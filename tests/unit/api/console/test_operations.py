@@ -1,6 +1,7 @@
 """The pages of operations: for operators alone, at one cost whatever waits."""
 
 import re
+import time
 from dataclasses import replace
 from html import unescape
 from typing import Any
@@ -198,6 +199,14 @@ def test_a_key_of_a_life_that_cannot_be_is_refused_for_that(operator: Browser) -
     response = operator.post("/console/keys", tenant="acme", scope="read", life="7")
     assert en("console.keys.error.no_life") in response.text
     assert en("console.keys.error.no_scope") not in response.text
+
+
+def test_a_key_that_has_expired_is_marked(operator: Browser, client: Any) -> None:
+    Keys(client, lambda: time.time() - 120).create("late", expires_in_s=60)
+    Keys(client).create("early", expires_in_s=60)
+    expired = f'<span class="badge">{en("console.keys.expired")}</span>'
+    assert expired in operator.get("/console/keys?tenant=late").text
+    assert expired not in operator.get("/console/keys?tenant=early").text
 
 
 def test_a_tenant_that_cannot_be_is_not_paused(operator: Browser, client: Any) -> None:
