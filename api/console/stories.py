@@ -77,10 +77,11 @@ def _waiting(job: Job) -> Story:
         return Story("unready", {"model": job.model})
     pace = parts.paces.of(job.model)
     priority = chosen()(f"priority.{job.priority}")
-    place = {"position": parts.ledger.position(job), "priority": priority}
+    position = parts.ledger.position(job)
+    place = {"position": position, "priority": priority}
     if pace is None:
         return Story("queued_unknown", place)
-    soon = pace.forecast(place["position"], job.priority)
+    soon = pace.forecast(position, job.priority)
     kind = "queued" if soon.start >= 1000 else "queued_next"
     return Story(kind, {**place, "start": span(soon.start), "finish": span(soon.finish_p90)})
 
