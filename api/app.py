@@ -13,6 +13,7 @@ from api import (
     admin,
     auth,
     batches,
+    bodies,
     chat,
     documentation,
     events,
@@ -103,6 +104,7 @@ def create_app(settings: Settings) -> Flask:
     auth.init_app(app)
     rates.init_app(app)
     problems.init_app(app)
+    bodies.init_app(app, bodies.Bodies(settings.body_bytes))
     pages.init_app(app, client, settings)
 
     def heard(job_id: str, word: str, owner: str) -> None:

@@ -35,15 +35,17 @@ def create_chat_completion() -> Response:
     owner = tenant()
     parts = services()
     asked = read_json(ChatCompletion, request)
+    streams, with_usage = bool(asked.stream), asked.includes_usage
     with ExitStack() as held:
         held.callback(parts.connections.hold(owner))
         try:
             job = accept(owner, asked.to_job())
         except InvalidRequest as error:
             raise asked.as_told_here(error) from None
-        caller = Caller(parts, job, aloud=bool(asked.stream))
-        if asked.stream:
-            response = event_stream(_lines(caller, Chunks(job, with_usage=asked.includes_usage)))
+        del asked  # with its pictures, while its caller waits
+        caller = Caller(parts, job, aloud=streams)
+        if streams:
+            response = event_stream(_lines(caller, Chunks(job, with_usage=with_usage)))
             response.call_on_close(held.pop_all().close)
         else:
             response = jsonify(completion(job, _end(caller)))

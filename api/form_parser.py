@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from io import BytesIO
-from typing import IO, Any
+from typing import IO, Any, cast
 
 import flask
 from multipart import MultipartError, MultipartSegment, ParserLimitReached, PushMultipartParser
@@ -18,6 +18,7 @@ from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.formparser import FormDataParser
 from werkzeug.http import parse_options_header
 
+from api import bodies
 from jobs.errors import MalformedRequest
 
 _CHARSETS = frozenset({"ascii", "us-ascii", "utf-8", "iso-8859-1"})
@@ -97,8 +98,21 @@ class Request(flask.Request):
 
     form_data_parser_class = FormParser
 
+    def _load_form_data(self) -> None:
+        bodies.hold()
+        super()._load_form_data()
+
     def _get_file_stream(self, *_: object, **__: object) -> IO[bytes]:
         return BytesIO()
+
+
+def taken(part: FileStorage) -> bytes:
+    """Return the bytes of a file of a form, which holds them no longer."""
+    held = cast("BytesIO", part.stream)
+    # Unlike read(), this makes no copy.
+    data = held.getvalue()
+    held.close()
+    return data
 
 
 def _filename(part: Any) -> str | None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from werkzeug.middleware.proxy_fix import ProxyFix
 
+from api.allocator import return_blocks
 from jobs.logs import formatter
 
 worker_class = "api.reception.Reception"
@@ -23,6 +24,7 @@ limit_request_field_size = 8190
 limit_request_fields = 64
 limit_request_line = 8190  # a hundred ids in one query, however they are encoded
 
+_LONG_BYTES = 1 << 20
 _COUNTS = "PROMETHEUS_MULTIPROC_DIR"
 
 
@@ -35,6 +37,12 @@ def on_starting(server: Any) -> None:
     for handler in server.log.error_log.handlers:
         handler.setFormatter(formatter())
     server.counts = os.environ[_COUNTS] = tempfile.mkdtemp(prefix="llava-jobs-counts-")
+
+
+def post_fork(server: Any, worker: Any) -> None:
+    """Have what a long body took go back to the system with its request."""
+    del server, worker
+    return_blocks(_LONG_BYTES)
 
 
 def child_exit(server: Any, worker: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from flask import Blueprint, Response, request
 
 from api.auth import tenant
+from api.form_parser import taken
 from api.private import private
 from api.representation import moment
 from api.services import services
@@ -54,5 +55,4 @@ def _sent() -> bytes:
     if len(sent) != 1:
         code = "invalid_field" if sent else "missing_field"
         raise InvalidRequest("send one file part named image", code=code, param="image")
-    data: bytes = sent[0].read()
-    return data
+    return taken(sent[0])

@@ -6,6 +6,7 @@ import base64
 import binascii
 import json
 import re
+from io import BytesIO
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 from flask import Request
@@ -20,14 +21,16 @@ from pydantic import (
     model_validator,
 )
 from pydantic_core import PydanticCustomError, from_json
-from werkzeug.exceptions import RequestEntityTooLarge
 
+from api import bodies
+from api.form_parser import taken
 from api.wrong_fields import invalid
 from jobs.durations import milliseconds
 from jobs.errors import InvalidRequest, MalformedRequest, UnsupportedMediaType
 from jobs.reach import MAX_URL_CHARS
 
 MAX_METADATA_BYTES = 16_384
+_PIECE_CHARS = 1 << 20
 _WEB_URL = re.compile(r"https?:", re.IGNORECASE)
 _DATA_URI = re.compile(r"data:image/[a-z0-9.+-]{1,40};base64,", re.IGNORECASE)
 
@@ -228,14 +231,13 @@ def read_json(kind: type[F], request: Request) -> F:
     """
     if request.mimetype != "application/json":
         raise UnsupportedMediaType("send application/json")
-    data = request.get_data(cache=False)
-    # Of a chunked body, werkzeug returns what fits and says nothing of the rest.
-    if request.content_length is None and len(data) == request.max_content_length:
-        raise RequestEntityTooLarge
+    data = bodies.read()
     try:
         body = from_json(data, allow_inf_nan=False)
     except ValueError:
         raise MalformedRequest("the body is not valid JSON", code="malformed_json") from None
+    finally:
+        data.clear()
     if not isinstance(body, dict):
         raise MalformedRequest("the body must be a JSON object", code="not_an_object")
     return validated(kind, body, strict=True)
@@ -254,13 +256,27 @@ def image_bytes(source: str | bytes) -> bytes:
         )
     prefix = _DATA_URI.match(source)
     try:
-        return base64.b64decode(source[prefix.end() if prefix else 0 :], validate=True)
+        return _decoded(source, prefix.end() if prefix else 0)
     except (binascii.Error, ValueError):
         raise InvalidRequest(
             "a picture must be a data URI (data:image/png;base64,...) with strict base64",
             code="invalid_base64",
             param="images",
         ) from None
+
+
+def _decoded(source: str, start: int) -> bytes:
+    """Return what base64 stands for, piece by piece; raises ValueError where it is not strict.
+
+    Only at the end may there be padding: each piece but the last one is of whole bytes.
+    """
+    decoded = BytesIO()
+    for at in range(start, len(source), _PIECE_CHARS):
+        piece = source[at : at + _PIECE_CHARS]
+        size = decoded.write(base64.b64decode(piece, validate=True))
+        if size < _PIECE_CHARS // 4 * 3 and at + _PIECE_CHARS < len(source):
+            raise ValueError("there is something after the end")
+    return decoded.getvalue()
 
 
 def _form(request: Request) -> dict[str, Any]:
@@ -290,7 +306,7 @@ def _form(request: Request) -> dict[str, Any]:
     parts = request.files.getlist("image")
     # Without such parts there is nothing that it could apply to: then it is an unknown field.
     detail = fields.pop("detail", "auto") if parts else "auto"
-    fields["images"] = [{"data": part.read(), "detail": detail} for part in parts]
+    fields["images"] = [{"data": taken(part), "detail": detail} for part in parts]
     return fields
 
 

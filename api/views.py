@@ -10,6 +10,7 @@ from typing import Any
 
 from flask import Blueprint, Response, g, jsonify, request
 
+from api import bodies
 from api.access import known_as
 from api.auth import may, tenant
 from api.drafting import drafted
@@ -97,6 +98,7 @@ def accept(owner: str, body: CreateJob) -> Job:
         draft = replace(draft, trace=context, key=g.caller.id)
         known_as(job=draft.id, trace=trace_id(context))
         job = submit(parts, draft)
+    bodies.let_go()
     known_as(job=job.id)
     return job
 

@@ -152,6 +152,22 @@ class ConnectionsFull(JobsError):
     title = "Too many connections are open"
 
 
+class TooManyBodies(JobsError):
+    """Raised when an API process reads as many bytes of a tenant's requests as it may."""
+
+    code = "too_many_bodies"
+    status = 429
+    title = "Too many of your long requests are being read"
+
+
+class BodiesFull(JobsError):
+    """Raised when an API process reads as many bytes of requests as it can hold."""
+
+    code = "bodies_full"
+    status = 503
+    title = "Too many long requests are being read"
+
+
 class IntakePaused(JobsError):
     """Raised when whoever runs this has paused the intake of jobs, of a tenant or of all."""
 

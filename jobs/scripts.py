@@ -99,7 +99,11 @@ class Scripts:
             pipe.execute_command(
                 "WAITAOF" if len(self._wanted) > 1 else "WAIT", *self._wanted, self._timeout
             )
-            reply, synced = pipe.execute()
+            # Raised by the pipeline, an error would have all arguments in its message, in letters.
+            reply, synced = pipe.execute(raise_on_error=False)
+        for answer in (reply, synced):
+            if isinstance(answer, Exception):
+                raise answer
         return reply, synced if isinstance(synced, list) else [synced]
 
     def _load(self, name: str) -> None:

@@ -177,11 +177,12 @@ class Settings(BaseSettings):
     )
 
     max_body_bytes: int = Field(default=32 << 20, ge=1024, description="largest request body")
+    body_bytes: int = Field(
+        default=40 << 20, ge=1024, description="bytes of bodies in an API process; above: 429, 503"
+    )
     max_image_pixels: int = Field(default=50_000_000, ge=256, description="largest picture, pixels")
     max_images: int = Field(default=8, ge=1, description="pictures that one job may carry")
-    max_question_chars: int = Field(
-        default=8_000, ge=1, description="longest text of one turn, in characters"
-    )
+    max_question_chars: int = Field(default=8_000, ge=1, description="longest text of one turn")
     max_new_tokens_limit: int = Field(
         default=4_096, ge=1, description="largest max_new_tokens that a job may ask for"
     )

@@ -204,7 +204,7 @@ class Up:
         if self._pause(wait):
             return
         try:
-            store.start(is_stopped=lambda: self._stopped)
+            store.start(patience_s=0)
         except FolderInUse as error:
             self._say(str(error))
         else:

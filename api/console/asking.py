@@ -10,6 +10,7 @@ from werkzeug.wrappers import Response
 from api.auth import may, tenant
 from api.console.job_pages import about
 from api.console.rendering import is_part, page
+from api.form_parser import taken
 from api.services import services
 from api.validation import CreateJob, validated
 from api.views import accept
@@ -70,4 +71,4 @@ def _fields() -> dict[str, Any]:
     fields: dict[str, Any] = {name: text for name in names if (text := request.form.get(name))}
     sent = [part for part in request.files.getlist("image") if part.filename]
     detail = request.form.get("detail", "auto")
-    return {**fields, "images": [{"data": part.read(), "detail": detail} for part in sent]}
+    return {**fields, "images": [{"data": taken(part), "detail": detail} for part in sent]}

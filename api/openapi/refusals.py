@@ -18,7 +18,7 @@ _NAMED = at_their_status("not_found")
 _ASKED = at_their_status("invalid_field", "unknown_field")
 _SENT = at_their_status(
     *("malformed_request", "malformed_json", "not_an_object", "unsupported_media_type"),
-    *("request_timeout", "connections_full"),
+    *("request_timeout", "connections_full", "too_many_bodies", "bodies_full"),
     *("body_too_large", "missing_field", "unknown_field", "invalid_field"),
 )
 
