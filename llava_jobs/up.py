@@ -204,7 +204,7 @@ class Up:
         if self._pause(wait):
             return
         try:
-            store.start(patience_s=0)
+            store.start(is_stopped=lambda: self._stopped)
         except FolderInUse as error:
             self._say(str(error))
         else:
