@@ -83,10 +83,13 @@ def read_file_form(request: Request, intake: Intake, most_bytes: int) -> FileFor
 def _fields(form: Mapping[str, str]) -> FileFields:
     """Return the fields of a form, in which members of an object are named ``object[member]``."""
     fields: dict[str, Any] = {}
+    objects: dict[str, Any] = {}
     for name, value in form.items():
         whole, bracket, member = name.removesuffix("]").partition("[")
         if bracket:
-            fields.setdefault(whole, {})[member] = value
+            objects.setdefault(whole, {})[member] = value
         else:
             fields[name] = value
-    return validated(FileFields, fields, strict=False)
+    for name in fields.keys() & objects.keys():
+        raise InvalidRequest(f"send {name} once", code="invalid_field", param=name)
+    return validated(FileFields, fields | objects, strict=False)

@@ -11,7 +11,7 @@ from werkzeug.datastructures import MultiDict
 
 from api.wrong_fields import invalid
 from jobs.errors import InvalidRequest
-from jobs.feed import START
+from jobs.feed import CURSOR, START
 from jobs.job import Status
 
 Q = TypeVar("Q", bound=BaseModel)
@@ -56,7 +56,7 @@ class GroupQuery(Query):
 class EventsQuery(Query):
     """Which events to show: those behind a cursor."""
 
-    after: Annotated[str, StringConstraints(pattern=r"^\d{1,15}-\d{1,10}$")] = START
+    after: Annotated[str, StringConstraints(pattern=CURSOR)] = START
     limit: int = Field(default=200, ge=1, le=1000)
 
 

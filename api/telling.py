@@ -19,7 +19,7 @@ from jobs.job import Job
 
 DONE = "done"
 """The id of the last event of a stream: nothing comes behind it."""
-_ID = re.compile(r"([a-z]{1,12}-\d{1,9}):(\d{1,9}):([0-9a-f]{16})")
+_ID = re.compile(r"([a-z]{1,12}-[0-9]{1,9}):([0-9]{1,9}):([0-9a-f]{16})")
 
 
 def _digest(text: str) -> str:

@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 def preferred_wait(header: str | None) -> float:
     """Return the seconds that a ``Prefer`` header asks to wait, at most 60, or 0."""
-    found = re.search(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,9})\"?\s*(?:$|[,;])", header or "", re.I)
+    found = re.search(r"(?:^|[,;\s])wait\s*=\s*\"?([0-9]{1,9})\"?\s*(?:$|[,;])", header or "", re.I)
     return min(float(found[1]), LONGEST_WAIT_S) if found else 0.0
 
 

@@ -3,10 +3,13 @@
 import json
 from typing import Any
 
-from hypothesis import HealthCheck, Phase, given, settings
+import pytest
+from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
+from jobs.keys import Keys, Scope
 from tests.unit.api.conftest import DATA_URI, Caller, assert_problem, body
+from tests.unit.api.forms import MIME, written_in_order
 
 SCALARS: st.SearchStrategy[Any] = (
     st.none()
@@ -41,6 +44,12 @@ HURRIED = settings(
 )
 
 
+@pytest.fixture
+def all_may(api: Caller, client: Any) -> Caller:
+    """A caller with a key that may do everything."""
+    return Caller(api.http, Keys(client).create("acme", scopes=list(Scope)))
+
+
 def assert_never_ours(response: Any) -> None:
     """Hold an answer to acceptance or to a problem of the caller's own."""
     assert response.status_code < 500, response.text
@@ -70,10 +79,103 @@ def test_a_sound_body_with_bytes_thrown_in(api: Caller, text: bytes, at: int) ->
     assert_never_ours(api("POST", "/v1/jobs", data=torn, content_type="application/json"))
 
 
+URLISH = st.builds(
+    str.__add__, st.sampled_from(["", "http://", "//"]), st.text("[]:/@%?#.1ax", max_size=12)
+)
+NUMBERISH = st.from_regex(r"-?\d{1,12}([-:.,]\d{1,12})?", fullmatch=True)
+CURSORISH = st.from_regex(r"\d{1,12}-\d{1,9}", fullmatch=True)
+"""Cursors of the feed of events, in the digits of any script."""
+WORDS = st.text(max_size=20) | URLISH | NUMBERISH
+HEADERS = st.sampled_from(
+    [
+        *("Prefer", "Idempotency-Key", "If-None-Match", "Authorization", "Origin", "Referer"),
+        *("Last-Event-ID", "Accept", "Accept-Language", "Range", "X-Forwarded-For", "Cookie"),
+        *("traceparent", "Sec-Fetch-Site", "X-Request-ID", "Content-Type", "HX-Request"),
+    ]
+)
+JOB = "/v1/jobs/job_" + "0" * 32
+
+
+def latin(text: str) -> str:
+    """A text as a header can carry it."""
+    return text.encode().decode("latin-1").translate({10: None, 13: None})
+
+
 @HURRIED
 @given(
-    header=st.sampled_from(["Prefer", "Idempotency-Key", "If-None-Match", "Authorization"]),
-    value=st.text(st.characters(min_codepoint=32, max_codepoint=255), max_size=40),
+    call=st.sampled_from(
+        [("GET", JOB), ("GET", "/v1/events"), ("POST", "/v1/jobs"), ("POST", "/v1/files")]
+    ),
+    header=HEADERS,
+    value=WORDS,
 )
-def test_any_header(api: Caller, header: str, value: str) -> None:
-    assert_never_ours(api("GET", "/v1/jobs/job_1", headers={header: value}))
+def test_any_header(api: Caller, call: tuple[str, str], header: str, value: str) -> None:
+    assert_never_ours(api(*call, headers={header: latin(value)}))
+
+
+@HURRIED
+@given(
+    call=st.sampled_from(
+        [("GET", "/sign-in"), ("POST", "/sign-in"), ("POST", "/ask"), ("GET", "/")]
+    ),
+    header=HEADERS,
+    value=WORDS,
+)
+@example(call=("POST", "/sign-in"), header="Origin", value="http://[")
+def test_any_header_of_a_page(api: Caller, call: tuple[str, str], header: str, value: str) -> None:
+    method, path = call
+    response = api.http.open(path, method=method, headers={header: latin(value)})
+    assert response.status_code < 500, response.text
+
+
+QUERIES = st.sampled_from(
+    [
+        *(("/v1/events", "after"), ("/v1/events", "limit"), ("/v1/jobs", "after")),
+        *(("/v1/jobs", "group"), ("/v1/jobs", "ids"), ("/v1/files", "after")),
+        *(("/v1/batches", "limit"), ("/v1/admin/keys", "after"), ("/v1/admin/tenants", "after")),
+    ]
+)
+
+
+@HURRIED
+@given(query=QUERIES, value=WORDS | CURSORISH)
+@example(query=("/v1/events", "after"), value="\u0661-\u0661")
+def test_any_query(api: Caller, all_may: Caller, query: tuple[str, str], value: str) -> None:
+    path, name = query
+    assert_never_ours(all_may("GET", path, query_string={name: value}))
+
+
+SHAPES = st.sampled_from(["", "", "[]", "[anchor]", "[seconds]", "[a][b]", "[", "]"])
+FORM_VALUES = WORDS | st.sampled_from(["batch", "created_at", "3600", "{}", "[1]", "high"])
+FORMS = st.sampled_from(
+    [
+        ("/v1/files", ("purpose", "expires_after")),
+        ("/v1/jobs", ("question", "metadata", "webhook", "stop", "detail", "images")),
+        ("/v1/images", ("image", "data")),
+    ]
+).flatmap(
+    lambda form: st.tuples(
+        st.just(form[0]),
+        st.lists(
+            st.tuples(st.builds(str.__add__, st.sampled_from(form[1]), SHAPES), FORM_VALUES),
+            max_size=6,
+        ),
+    )
+)
+"""Forms whose fields come more than once, and as what they are not."""
+
+
+@HURRIED
+@given(form=FORMS, file=st.sampled_from(["file", "image", "question", "expires_after"]))
+@example(
+    form=("/v1/files", [("expires_after", "x"), ("expires_after[anchor]", "created_at")]),
+    file="file",
+)
+@example(
+    form=("/v1/files", [("expires_after[anchor]", "created_at"), ("expires_after", "x")]),
+    file="file",
+)
+def test_any_form(api: Caller, form: tuple[str, list[tuple[str, str]]], file: str) -> None:
+    path, fields = form
+    parts = [*fields, (file, ("a.jsonl", b"{}"))]
+    assert_never_ours(api("POST", path, data=written_in_order(parts), content_type=MIME))
