@@ -82,9 +82,10 @@ def test_a_sound_body_with_bytes_thrown_in(api: Caller, text: bytes, at: int) ->
 URLISH = st.builds(
     str.__add__, st.sampled_from(["", "http://", "//"]), st.text("[]:/@%?#.1ax", max_size=12)
 )
-NUMBERISH = st.from_regex(r"-?\d{1,12}([-:.,]\d{1,12})?", fullmatch=True)
-CURSORISH = st.from_regex(r"\d{1,12}-\d{1,9}", fullmatch=True)
-"""Cursors of the feed of events, in the digits of any script."""
+DIGITS = st.text("019\u0661\uff12", min_size=1, max_size=9)
+"""Digits, also of other scripts than the one that the store reads."""
+NUMBERISH = DIGITS | st.builds("-{}".format, DIGITS) | st.builds("{}.{}".format, DIGITS, DIGITS)
+CURSORISH = st.builds("{}-{}".format, DIGITS, DIGITS)
 WORDS = st.text(max_size=20) | URLISH | NUMBERISH
 HEADERS = st.sampled_from(
     [
