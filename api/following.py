@@ -130,11 +130,12 @@ class Following(Background):
         while not self._closed.is_set():
             with self._turn:
                 self._turn.wait_for(lambda: self._closed.is_set() or self._speeches)
-                cursors = {name: speech.cursor for name, speech in self._speeches.items()}
+                speeches = dict(self._speeches)
+                cursors = {name: speech.cursor for name, speech in speeches.items()}
             if self._closed.is_set():
                 return
             try:
-                self._take(self._pieces.after(cursors, WAIT_MS))
+                self._take(self._pieces.after(cursors, WAIT_MS), speeches)
             except JobsError as error:
                 _log.warning("pieces_not_heard", code=error.code)
                 self._closed.wait(AGAIN_S)
@@ -142,11 +143,17 @@ class Following(Background):
                 _log.error("pieces_not_heard", error=type(error).__name__, exc_info=True)
                 self._closed.wait(AGAIN_S)
 
-    def _take(self, found: list[tuple[str, Piece]]) -> None:
+    def _take(self, found: list[tuple[str, Piece]], asked_for: dict[str, _Speech]) -> None:
+        """Add what was found to the speeches that it was asked for.
+
+        One that was begun anew meanwhile is at its start: what is behind the old one's cursor would
+        leave a gap in it, which nothing fills.
+        """
         with self._turn:
             for cursor, piece in found:
-                if piece.job in self._speeches:
-                    self._speeches[piece.job].take(cursor, piece)
+                speech = self._speeches.get(piece.job)
+                if speech is not None and speech is asked_for.get(piece.job):
+                    speech.take(cursor, piece)
             for name in {piece.job for _, piece in found}:
                 for ear in self._ears.get(name, ()):
                     ear.wake()
