@@ -102,7 +102,7 @@ def looked_through(
                 problems.append(problem(wrong, number))
     except InvalidRequest as too_large:
         problems.append(problem(too_large, number + 1))
-    if not number or not (total or problems):
+    if not total and not problems:
         told = "the file has no request; send one on each line"
         problems = [problem(InvalidRequest(told, code="empty_file"))]
     return total, problems

@@ -15,10 +15,10 @@ from api.auth import tenant
 from api.chat_request import ChatCompletion
 from api.completions import Chunks, NotAnswered, completion
 from api.openai_statuses import as_clients_know_it
-from api.presence import is_gone
+from api.presence import is_gone, is_leaving
 from api.problems import openai_error, problem
 from api.services import Services, services
-from api.streaming import Stream, event_stream, is_leaving
+from api.streaming import Stream, event_stream
 from api.telling import Event, Place
 from api.validation import read_json
 from api.views import accept, address

@@ -25,6 +25,7 @@ from gunicorn.http.errors import (
 )
 from gunicorn.http.unreader import SocketUnreader
 from gunicorn.workers.gthread import ThreadWorker
+from structlog.contextvars import clear_contextvars
 
 from api import problems
 from api.arrivals import Arrival, Stage
@@ -77,6 +78,8 @@ class Reception(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
 
     def handle(self, conn: Any) -> Any:
         """Answer a request, in a thread of its own."""
+        # The thread had others before it, and this one may not even be readable.
+        clear_contextvars()
         if not self.cfg.is_ssl:
             conn.data_ready = True
             conn.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _SEND_TIMEOUT)

@@ -7,11 +7,11 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 
-from flask import Blueprint, Response, current_app, request
+from flask import Blueprint, Response, request
 
 from api.auth import tenant
 from api.following import Ear
-from api.presence import is_gone
+from api.presence import is_over
 from api.services import Services, services
 from api.telling import DONE, Event, Place, Telling
 from api.views import own
@@ -38,19 +38,12 @@ def stream_job(job_id: str) -> Response:
     if last == DONE:
         return Response(status=204)
     parts = services()
-    environ, leaving = request.environ, is_leaving()
     place = Place.read(last) if last else Place()
-    stream = Stream(parts, job, place, lambda: is_gone(environ) or leaving())
+    stream = Stream(parts, job, place, is_over())
     let_go = parts.connections.hold(owner)
     response = event_stream(_lines(stream.events()))
     response.call_on_close(let_go)
     return response
-
-
-def is_leaving() -> Callable[[], bool]:
-    """Return what says whether this process has been told to end."""
-    found: Callable[[], bool] = current_app.extensions.get("is_leaving", lambda: False)
-    return found
 
 
 def event_stream(lines: Iterator[str]) -> Response:

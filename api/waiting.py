@@ -11,12 +11,15 @@ from contextlib import ExitStack, contextmanager
 from typing import TypeVar
 
 from api.connections import Connections
+from api.presence import is_over
 from jobs.errors import ConnectionsFull, TooManyConnections
 from jobs.feed import Events
 from jobs.job import Job, Status
 
 LONGEST_WAIT_S = 60
-_RECHECK_S = 2.0
+RECHECK_S = 2.0
+"""How often it is looked whether what nothing was heard of has come all the same, and whether the
+caller, and this process, are still there."""
 T = TypeVar("T")
 
 
@@ -79,13 +82,13 @@ class Waiting:
         event = threading.Event()
         with self._lock:
             self._events[name].add(event)
+        give_up, over = time.monotonic() + seconds, is_over()
         try:
-            give_up = time.monotonic() + seconds
-            while not enough(found := fetch()):
+            while not enough(found := fetch()) and not over():
                 left = give_up - time.monotonic()
                 if left <= 0:
                     break
-                event.wait(min(left, _RECHECK_S))
+                event.wait(min(left, RECHECK_S))
                 event.clear()
             return found
         finally:

@@ -2,6 +2,7 @@
 
 import json
 import secrets
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -37,3 +38,25 @@ def test_both_sides_say_whose_job_it_is_and_which_trace(
     assert finished["attempt"] == 1
     assert finished["worker"]
     assert (finished["status"], finished["level"]) == ("succeeded", "info")
+
+
+def test_a_request_that_cannot_be_read_is_logged_under_nobodys_name(
+    installation: Installation, http: httpx.Client, picture: bytes
+) -> None:
+    log = installation.data_dir / "api.log"
+    before = len(log.read_text(errors="replace"))
+    address = (http.base_url.host, http.base_url.port)
+    for _ in range(4):
+        job_id = submit(http, picture, max_new_tokens="1")["id"]
+        with socket.create_connection(address, timeout=30) as caller:
+            caller.sendall(b"GET / HTTP/1.1\r\nno header\r\n\r\n")
+            assert b" 400 " in caller.recv(4096)
+        ended(http, job_id)
+
+    def unread() -> list[dict[str, Any]]:
+        told = log.read_text(errors="replace")[before:].splitlines()
+        return [json.loads(line) for line in told if "that cannot be read" in line]
+
+    eventually(lambda: len(unread()) == 4, "each is logged")
+    for line in unread():
+        assert not {"tenant", "job", "trace", "request"} & set(line)

@@ -211,6 +211,7 @@ def test_what_fails_is_in_the_error_file(app: Flask, api: Caller, books: Ledger)
         ([line("a", {}), line("b", {}), line("a", {})], "duplicate_custom_id", 3, "custom_id"),
         ([], "empty_file", None, None),
         ([b"", b" "], "empty_file", None, None),
+        ([b"x" * 2_200_000], "line_too_large", 1, None),
         ([b"", b"x" * 2_200_000], "line_too_large", 2, None),
     ],
 )

@@ -1,5 +1,6 @@
 """Reading a job: polling, waiting, conditional requests, and canceling."""
 
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -9,6 +10,7 @@ import pytest
 from flask import Flask
 from werkzeug.test import TestResponse
 
+from api import waiting
 from jobs.job import Claim
 from jobs.ledger import Ledger
 from tests.eventually import eventually
@@ -82,11 +84,11 @@ def test_a_post_whose_wait_is_over_returns_the_accepted_job(api: Caller) -> None
 
 def test_a_get_that_waits_returns_the_finished_job(api: Caller, books: Ledger, beside: Any) -> None:
     job_id = api.submit()
-    waiting: Future[TestResponse] = beside(
+    call: Future[TestResponse] = beside(
         lambda: api("GET", f"/v1/jobs/{job_id}", headers={"Prefer": "wait=30"})
     )
     finish_next(books)
-    job = waiting.result(timeout=25).json
+    job = call.result(timeout=25).json
     assert job
     assert job["status"] == "succeeded"
 
@@ -99,10 +101,10 @@ def test_many_callers_may_wait_for_one_job(api: Caller, books: Ledger, beside: A
         together.wait(timeout=10)
         return api("GET", f"/v1/jobs/{job_id}", headers={"Prefer": "wait=30"})
 
-    waiting = [beside(wait) for _ in range(4)]
+    calls = [beside(wait) for _ in range(4)]
     together.wait(timeout=10)
     finish_next(books)
-    assert {future.result(timeout=25).json["status"] for future in waiting} == {"succeeded"}
+    assert {future.result(timeout=25).json["status"] for future in calls} == {"succeeded"}
 
 
 def test_where_too_many_calls_are_held_open_the_next_is_answered_at_once(
@@ -188,3 +190,44 @@ def test_a_waiting_caller_hears_of_a_cancellation(api: Caller, beside: Any) -> N
     waiting = beside(lambda: api("GET", f"/v1/jobs/{job_id}", headers={"Prefer": "wait=30"}))
     api("POST", f"/v1/jobs/{job_id}/cancel")
     assert waiting.result(timeout=25).json["status"] == "canceled"
+
+
+@pytest.fixture
+def held(app: Flask, monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
+    """How many calls are held open; those that are look soon whether anybody is there."""
+    monkeypatch.setattr(waiting, "RECHECK_S", 0.02)
+    return lambda: len(app.extensions["services"].connections)
+
+
+def test_a_call_is_held_open_for_nobody_who_hung_up(
+    api: Caller, beside: Any, held: Callable[[], int]
+) -> None:
+    job_id = api.submit()
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        call = beside(
+            lambda: api(
+                "GET",
+                f"/v1/jobs/{job_id}",
+                headers={"Prefer": "wait=60"},
+                environ_overrides={"gunicorn.socket": ours},
+            )
+        )
+        eventually(lambda: held() == 1, "the call is held open")
+        assert not call.done()
+        theirs.close()
+        eventually(call.done, "the call is let go", 20)
+    assert held() == 0
+
+
+def test_a_process_that_is_told_to_end_answers_the_calls_that_it_holds(
+    app: Flask, api: Caller, beside: Any, held: Callable[[], int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leaving = threading.Event()
+    monkeypatch.setitem(app.extensions, "is_leaving", leaving.is_set)
+    after = newest(api)
+    call = beside(lambda: api("GET", f"/v1/events?after={after}", headers={"Prefer": "wait=60"}))
+    eventually(lambda: held() == 1, "the call is held open")
+    leaving.set()
+    eventually(call.done, "the call is answered", 20)
+    assert int(call.result().headers["Retry-After"]) > 0
