@@ -27,6 +27,10 @@ LONGEST_S = 3_650 * 86_400
 """The longest time, in seconds, that a key or a rotation may be given."""
 
 
+EXPIRED_KNOWN_S = 30 * 86_400
+"""How long, in seconds, a key that has expired is still listed."""
+
+
 class Scope(StrEnum):
     """What a key may do; none of them implies another."""
 
@@ -77,8 +81,8 @@ class Keys:
     ) -> None:
         self._client = client
         self._clock = clock
-        scripts = Scripts(client, durability=durability, replicas=replicas)
-        self._run = partial(scripts.run, durable=True)
+        self._scripts = Scripts(client, durability=durability, replicas=replicas)
+        self._run = partial(self._scripts.run, durable=True)
 
     def create(
         self,
@@ -107,9 +111,12 @@ class Keys:
             "scopes": " ".join(sorted(scopes)),
             "ending": key[-4:],
         }
+        known_ms: int | str = ""
         if expires_in_s is not None:
             fields["expires"] = self._in(expires_in_s, at_least=1)
-        self._run("make_key", form[1], *(part for field in fields.items() for part in field))
+            known_ms = (expires_in_s + EXPIRED_KNOWN_S) * 1000
+        parts = (part for field in fields.items() for part in field)
+        self._run("make_key", form[1], known_ms, *parts)
         return key
 
     def create_first(self, tenant: str, secret: str | None = None) -> str | None:
@@ -117,7 +124,7 @@ class Keys:
         return None if self.list() else self.create(tenant, secret)
 
     def list(self) -> list[Key]:
-        """Return all keys, oldest first, those that have expired included."""
+        """Return all keys, oldest first; those that have expired for a month after that."""
         with told_plainly(), self._client.pipeline(transaction=False) as pipe:
             ids = [i.decode() for i in self._client.smembers(_INDEX)]
             for key_id in ids:
@@ -127,6 +134,8 @@ class Keys:
                 for key_id, fields in zip(ids, pipe.execute(), strict=True)
                 if fields
             ]
+        if gone := set(ids) - {key.id for key in found}:
+            self._scripts.run("trim_keys", *gone)
         return sorted(found, key=lambda key: (key.created, key.id))
 
     def get(self, key_id: str) -> Key:

@@ -65,7 +65,7 @@ class Operation:
 
 NO_STATE = {
     *("shared", "list", "spend", "say", "listen", "count", "signals"),
-    *("ended_lines", "take_batch", "rest_batch", "hint", "leave"),
+    *("ended_lines", "take_batch", "rest_batch", "hint", "retire", "trim_keys", "leave"),
 }
 """Scripts that change nothing of which anybody was promised that it stays."""
 

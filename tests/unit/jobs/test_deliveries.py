@@ -448,3 +448,31 @@ def test_a_tenant_with_many_slow_hosts_does_not_keep_others_waiting(
     clock.forward(LEASE)
     again = [d.job.tenant for d in due(deliveries, of_one_tenant=3)]
     assert again.count("acme") == 3, "what a dead sender had counts no more"
+
+
+def is_gone(ledger: Ledger, deliveries: Deliveries, url: str, tenant: str = "acme") -> None:
+    """Have a receiver answer that it is gone."""
+    submitted(ledger, tenant, webhook=webhook(url))
+    ledger.finish(claimed(ledger), ANSWER)
+    [delivery] = deliveries.claim(9, 1000)
+    deliveries.note(delivery, 410, Verdict.GONE, 0)
+
+
+def test_that_a_url_is_gone_is_known_for_a_month(
+    client: Any, ledger: Ledger, deliveries: Deliveries, clock: Clock
+) -> None:
+    month = 30 * DAY
+    is_gone(ledger, deliveries, "https://hook.test/other", "other")
+    is_gone(ledger, deliveries, "https://hook.test/first")
+    clock.forward(month - 1)
+    is_gone(ledger, deliveries, "https://hook.test/second")
+    assert client.hlen(f"{PREFIX}gone:acme") == 2
+    clock.forward(1)
+    is_gone(ledger, deliveries, "https://hook.test/third")
+    assert client.hlen(f"{PREFIX}gone:acme") == client.zcard(f"{PREFIX}gone-since:acme") == 2
+    assert not client.exists(f"{PREFIX}gone:other", f"{PREFIX}gone-since:other")
+    assert client.zrange(f"{PREFIX}gone-tenants", 0, -1) == [b"acme"]
+    for name in ("gone:acme", "gone-since:acme", "gone-tenants"):
+        assert month - 60_000 < client.pttl(f"{PREFIX}{name}") <= month
+    assert deliveries.enable("acme", "https://hook.test/third")
+    assert client.hlen(f"{PREFIX}gone:acme") == client.zcard(f"{PREFIX}gone-since:acme") == 1

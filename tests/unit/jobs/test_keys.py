@@ -228,3 +228,26 @@ def test_a_rotation_sent_twice_leaves_the_secret_before_its_time(keys: Keys, cli
     for _ in range(2):  # as the client does where it hears no reply
         Scripts(client).run("rotate", id_of(key), digest_of("new"), "enew", until)
     assert keys.identify(key).id == id_of(key)
+
+
+def test_a_key_that_has_expired_is_listed_for_a_month_and_then_unknown(
+    keys: Keys, client: Any
+) -> None:
+    lasting, key_id = id_of(keys.create("acme")), id_of(keys.create("acme", expires_in_s=60))
+    left = client.pttl(f"{PREFIX}key:{key_id}")
+    assert 0 <= (30 * DAY + 60) * 1000 - left < 60_000
+    assert client.pttl(f"{PREFIX}key:{lasting}") == -1
+    client.delete(f"{PREFIX}key:{key_id}")  # the month is over
+    assert [key.id for key in keys.list()] == [lasting]
+    assert client.scard(f"{PREFIX}keys") == 1
+
+
+def test_keys_that_expired_in_an_older_programs_hands_go_as_others_are_made(
+    keys: Keys, client: Any
+) -> None:
+    for number in range(5):
+        client.hset(f"{PREFIX}key:old{number}", mapping={"tenant": "acme", "expires": 1})
+        client.sadd(f"{PREFIX}keys", f"old{number}", f"lost{number}")
+    kept = id_of(keys.create("acme"))
+    assert client.smembers(f"{PREFIX}keys") == {kept.encode()}
+    assert not client.keys(f"{PREFIX}key:old*")
