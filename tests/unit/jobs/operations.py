@@ -291,7 +291,7 @@ OPERATIONS = [
     Operation(
         "make_key",
         lambda *_: None,
-        lambda to, _: to.script("make_key", "k1", "tenant", "acme", "digest", "0"),
+        lambda to, _: to.script("make_key", "k1", "", "tenant", "acme", "digest", "0"),
     ),
     Operation("revoke_key", lambda to, _: _key(to), lambda to, _: to.script("revoke_key", "k1")),
     Operation("rotate", lambda to, _: _key(to), lambda to, _: to.script("rotate", *ROTATED), False),
@@ -369,7 +369,7 @@ def contents(client: Any) -> dict[str, Any]:
     return {
         key.decode(): readers[client.type(key)](key)
         for key in client.scan_iter(count=1000)
-        if not key.startswith(f"{PREFIX}call:".encode())
+        if not key.startswith((f"{PREFIX}call:".encode(), f"{PREFIX}forgotten:".encode()))
     }
 
 
