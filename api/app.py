@@ -112,7 +112,7 @@ def create_app(settings: Settings) -> Flask:
         parts.following.heard(job_id, word, owner)
 
     changes = Changes(client, heard)
-    sweeping = sweeper(client, parts.ledger, hints, settings)
+    sweeping = sweeper(parts.ledger, hints, settings)
     feeder = Feeder(parts)
     for thread in (changes, parts.following, sweeping, feeder):
         thread.start()

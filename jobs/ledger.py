@@ -19,6 +19,7 @@ from jobs.refusals import refusal
 from jobs.scripts import PREFIX, Durability, Scripts
 from jobs.settings import Settings
 from jobs.store import told_plainly
+from jobs.sweep import Sweep
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,8 @@ class Limits:
     attempts: int = 5
     durability_timeout: int = 2_000
     durable_replicas: int = 0
+    memory_percent: int = 85
+    """Share of the store's maxmemory above which nothing is accepted."""
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Limits:
@@ -50,6 +53,7 @@ class Limits:
             attempts=settings.max_attempts,
             durability_timeout=settings.durability_timeout_ms,
             durable_replicas=settings.durable_replicas,
+            memory_percent=settings.memory_limit_percent,
         )
 
 
@@ -63,16 +67,6 @@ class Renewal:
     lost: frozenset[str]
     unwanted: frozenset[str]
     drain: Drain | None = None
-
-
-@dataclass(frozen=True)
-class Sweep:
-    """What one sweep repaired, in jobs."""
-
-    leases_expired: int
-    ended: int
-    promoted: int
-    forgotten: int
 
 
 class Ledger:
@@ -261,14 +255,19 @@ class Ledger:
         """
         return bool(self._run("erase", tenant, job_id, durable=True))
 
-    def sweep(self, at_most: int = 200, spare_after_ms: int = 0) -> Sweep:
-        """Repair what time has done, to at most ``at_most`` jobs of each kind; safe anywhere.
+    def sweep(
+        self, at_most: int = 200, spare_after_ms: int = 0, *, sweeper: str = "", lead_ms: int = 0
+    ) -> Sweep:
+        """Repair what time has done, to at most ``at_most`` jobs; safe anywhere.
 
+        With a ``sweeper``, only where no other one leads, and this one then does for ``lead_ms``.
         After ``spare_after_ms`` (0: never) without a sweep, leases are first prolonged instead: the
-        store was away, and no worker could renew.
+        store was away, and no worker could renew. While memory is fuller than it may be, nothing is
+        accepted.
         """
         limits = self._limits
-        return Sweep(*self._run("sweep", limits.crashes, at_most, limits.lease, spare_after_ms))
+        told = (limits.crashes, limits.lease, spare_after_ms, limits.memory_percent)
+        return Sweep.from_reply(self._run("sweep", sweeper, lead_ms, at_most, *told))
 
     def position(self, job: Job) -> int:
         """Return about how many jobs will have been claimed when this one is, itself included.

@@ -17,6 +17,9 @@ from jobs.store import told_plainly
 PREFIX = "lj:"
 """Before every key of ours, so that one access rule covers them and nothing else is touched."""
 
+DURABLE = f"{PREFIX}durable"
+"""Each durable script writes this key, so that its connection has a write to wait for."""
+
 Durability = Literal["waitaof", "always", "memory"]
 
 _RELIEVING = frozenset(
@@ -70,13 +73,14 @@ class Scripts:
         self._with_flags = True
 
     def run(self, name: str, *arguments: str | int | bytes, durable: bool = False) -> Any:
-        """Run a script; where ``durable``, return once what it wrote is synced to disk.
+        """Run a script; where ``durable``, return once all that it saw or wrote is synced to disk.
 
         Raises LedgerFull, StoreUnavailable.
         """
-        keys = (PREFIX, f"{PREFIX}call:{uuid.uuid4().hex}") if name in _ONCE else (PREFIX,)
-        sent = (len(keys), *keys, self._clock(), *arguments)
         wait = durable and any(self._wanted)
+        call = (f"{PREFIX}call:{uuid.uuid4().hex}",) if name in _ONCE else ()
+        keys = (PREFIX, *([DURABLE] if wait else ()), *call)
+        sent = (len(keys), *keys, self._clock(), *arguments)
         with told_plainly():
             try:
                 reply, synced = self._send(name, sent, wait)

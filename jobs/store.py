@@ -19,8 +19,8 @@ FORMS = (
     "redis://[user:password@]host[:port][/database], or rediss:// with TLS, or "
     "redis+sentinel://[user:password@]host[:port],host[:port][/database]?service=name"
 )
-_REFUSALS = ("MISCONF", "NOREPLICAS", "MASTERDOWN", "READONLY")
-"""What a server says first that lives but will not write: a full disk, a lost primary."""
+_REFUSALS = ("MISCONF", "NOREPLICAS", "MASTERDOWN", "READONLY", "BUSY ")
+"""What a server says first that lives but does nothing: a full disk, a lost primary, a script."""
 
 
 def connect(url: str) -> redis.Redis:
@@ -72,7 +72,8 @@ def told_plainly() -> Iterator[None]:
     except (redis.ConnectionError, redis.TimeoutError, redis.ReadOnlyError) as error:
         raise StoreUnavailable("the store cannot be reached; try again", retry_after=5) from error
     except redis.ResponseError as error:
-        if not str(error).startswith(_REFUSALS):
+        # Of a pipeline, the client puts the command before what the server said.
+        if not str(error).rpartition("of pipeline caused error: ")[2].startswith(_REFUSALS):
             raise
         raise StoreUnavailable("the store takes no writes now; try again", retry_after=5) from error
 
@@ -113,6 +114,12 @@ def inspect(client: redis.Redis, wanted: Literal["disk", "memory"]) -> Server:
     version = tuple(int(part) for part in text.split(".")[:3])
     if name == "Redis" and version < OLDEST_REDIS:
         raise ConfigurationError(f"the store is Redis {text}; 6.2 or newer is needed")
+    policy = info.get("maxmemory_policy", "noeviction")
+    if policy != "noeviction":
+        raise ConfigurationError(
+            f"the store's maxmemory-policy is {policy}, so it would drop accepted jobs and "
+            "pictures when its memory is full: set `maxmemory-policy noeviction`"
+        )
     if wanted == "memory":
         return Server(name, version, "memory")
     if not info.get("aof_enabled"):
@@ -120,9 +127,15 @@ def inspect(client: redis.Redis, wanted: Literal["disk", "memory"]) -> Server:
             "the store keeps no append-only file, so an accepted job could be lost: start it with "
             "`--appendonly yes`, or set LLAVA_JOBS_DURABILITY=memory if that is meant"
         )
+    fsync = _fsync_policy(client)
     if name == "Valkey" or version >= (7, 2):
+        if fsync == "no":
+            raise ConfigurationError(
+                "the store never syncs its append-only file (`appendfsync no`), so no accepted job "
+                "is confirmed to be on disk: set `appendfsync everysec` or `always`"
+            )
         return Server(name, version, "waitaof")
-    if _fsync_policy(client) != "always":
+    if fsync != "always":
         raise ConfigurationError(
             f"Redis {text} has no WAITAOF, so it must run with `--appendfsync always` for an "
             "accepted job to be on disk; or set LLAVA_JOBS_DURABILITY=memory if that is meant"

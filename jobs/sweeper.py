@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-import redis
+import secrets
+import time
+from collections import Counter
+
 import structlog
 
 from jobs.background import Background
 from jobs.errors import JobsError
 from jobs.hints import Hints
-from jobs.lead import Lead
 from jobs.ledger import Ledger
-from jobs.memory import Memory
 from jobs.settings import Settings
+
+SLICE = 50
+"""Jobs that one script looks at: a few milliseconds of the store's."""
 
 _log = structlog.get_logger()
 
@@ -24,53 +28,76 @@ class Sweeper(Background):
     """
 
     def __init__(
-        self,
-        ledger: Ledger,
-        hints: Hints,
-        lead: Lead,
-        memory: Memory,
-        *,
-        interval_ms: int,
-        spare_after_ms: int,
+        self, ledger: Ledger, hints: Hints, *, interval_ms: int, spare_after_ms: int
     ) -> None:
         self._ledger = ledger
         self._hints = hints
-        self._lead = lead
-        self._memory = memory
-        self._interval_ms = interval_ms
+        self._interval_s = interval_ms / 1000
         self._spare_after_ms = spare_after_ms
+        self._name = secrets.token_hex(8)
         super().__init__("sweeper")
 
-    def sweep(self) -> None:
-        """Do one round: guard the memory, repair the ledger, publish the hints that are missing."""
-        if self._memory.guard(10 * self._interval_ms):
-            _log.error("store_memory_full")
-        repaired = self._ledger.sweep(spare_after_ms=self._spare_after_ms)
-        if repaired.leases_expired or repaired.ended:
-            _log.warning("repaired", leases_expired=repaired.leases_expired, ended=repaired.ended)
+    def sweep(self) -> bool:
+        """Do one round: repair the ledger, and publish the hints that are missing.
+
+        Returns whether there is more to repair than an interval had time for.
+        """
+        has_more = self._repair()
+        if has_more is None:
+            return False
         for model in self._ledger.models():
             missing = self._hints.missing(model, sum(self._ledger.queued(model).values()))
             if missing and self._hints.publish(model, missing):
                 self._ledger.scripts.run("count", "republished_hints", missing)
+        return has_more
+
+    def _repair(self) -> bool | None:
+        """Sweep slice by slice until nothing is left, for an interval at most.
+
+        After each slice it rests for as long as that took, so that callers have half of the store's
+        time at least. Returns whether there is more; None where another process leads.
+        """
+        repaired = Counter[str]()
+        give_up = time.monotonic() + self._interval_s
+        while True:
+            started = time.monotonic()
+            swept = self._ledger.sweep(
+                SLICE,
+                self._spare_after_ms,
+                sweeper=self._name,
+                lead_ms=round(3000 * self._interval_s),
+            )
+            if not swept.leads:
+                return None
+            repaired += Counter(leases_expired=swept.leases_expired, ended=swept.ended)
+            for job_id in swept.broken:
+                _log.error("record_not_swept", job=job_id)
+            now = time.monotonic()
+            if not swept.has_more or now > give_up or self._closed.wait(now - started):
+                break
+        if swept.memory_is_full:
+            _log.error("store_memory_full")
+        if repaired:
+            _log.warning("repaired", **repaired)
+        return swept.has_more
 
     def _run(self) -> None:
-        while not self._closed.wait(self._interval_ms / 1000):
+        is_behind = False
+        while not self._closed.wait(0 if is_behind else self._interval_s):
+            is_behind = False
             try:
-                if self._lead.hold(3 * self._interval_ms):
-                    self.sweep()
+                is_behind = self.sweep()
             except JobsError as error:
                 _log.warning("sweep_failed", code=error.code)
             except Exception as error:  # noqa: BLE001 - a sweeper that dies would strand every job
                 _log.error("sweep_failed", error=type(error).__name__, exc_info=True)
 
 
-def sweeper(client: redis.Redis, ledger: Ledger, hints: Hints, settings: Settings) -> Sweeper:
+def sweeper(ledger: Ledger, hints: Hints, settings: Settings) -> Sweeper:
     """Return a sweeper as the settings want it."""
     return Sweeper(
         ledger,
         hints,
-        Lead(client, "sweeper"),
-        Memory(client, settings.memory_limit_percent),
         interval_ms=settings.sweep_ms,
         spare_after_ms=max(settings.lease_ms // 2, 5 * settings.sweep_ms),
     )

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from jobs.job import Claim, Draft, Job, Outcome, Status
 from jobs.ledger import Ledger
 from jobs.request import Conversation, ImagePart, Parameters, Turn
-from jobs.scripts import PREFIX
+from jobs.scripts import DURABLE, PREFIX
 from jobs.webhook import Webhook
 
 MODEL = "demo"
@@ -98,9 +98,9 @@ def webhook(url: str = "https://hook.test/", *events: str) -> Webhook:
 
 
 def everything(client: Any) -> dict[bytes, bytes]:
-    """All that the store holds, by key, but for what tenants have spent of their requests."""
-    spent = f"{PREFIX}rate:".encode()
-    names = [name for name in client.scan_iter(count=1000) if not name.startswith(spent)]
+    """All that the store holds, by key, but for what was spent and what calls leave to be safe."""
+    others = f"{PREFIX}rate:".encode(), f"{PREFIX}call:".encode(), DURABLE.encode()
+    names = [name for name in client.scan_iter(count=1000) if not name.startswith(others)]
     return {name: client.dump(name) for name in names}
 
 

@@ -131,7 +131,7 @@ class EngineStep(bootsteps.StartStopStep):
         )
         self._orders = Changes(client, self._heard, ORDERS)
         hints = Hints(parent.app, client)
-        self._sweeper = sweeper(client, ledger, hints, settings)
+        self._sweeper = sweeper(ledger, hints, settings)
         patience = Patience(
             settings.step_stall_seconds, settings.claim_stall_seconds, settings.drain_seconds
         )

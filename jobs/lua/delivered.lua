@@ -54,7 +54,7 @@ if ARGV[6] == 'gone' then
   disable(job.tenant, redis.sha1hex(webhook.url))
 elseif ARGV[6] == 'retry' then
   status, due = 'pending', whole(now + ARGV[7])
-  if tonumber(due) > job.webhook_since + TELL_FOR then
+  if tonumber(due) > job.webhook_since + tried_for(job.retention) then
     status, due = 'failed', ''
   end
 end
@@ -64,7 +64,7 @@ write(job.id, {
 if due ~= '' then
   redis.call('ZADD', key('deliveries', webhook.host), due, job.id)
 end
-keep(job, KEEP_TOLD)
+keep(job)
 redis.call('HINCRBY', key('counters'), 'webhooks_' .. (status == 'pending' and 'retried' or status), 1)
 
 -- There is room for another one to this receiver now.

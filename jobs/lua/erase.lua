@@ -11,11 +11,7 @@ local function erase(job)
   if not job.finished then
     finish(job, 'canceled', { reason = 'canceled' })
   end
-  for digest, shown_by in pairs(forget(job)) do
-    if shown_by <= 0 then
-      drop_picture(job.tenant, digest)
-    end
-  end
+  forget(job)
 end
 
 local found = 0

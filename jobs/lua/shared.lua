@@ -1,9 +1,16 @@
 -- Shared by every script of the ledger: keys, the clock, the queues, and the end of a job.
--- KEYS[1] is the prefix of all keys. ARGV[1] is the time in milliseconds, or 0 for the server's clock.
+-- KEYS[1] is the prefix of all keys; KEYS[2] is `durable` where the caller waits until all that the script
+-- saw or wrote is on disk. ARGV[1] is the time in milliseconds, or 0 for the server's clock.
 -- Redis runs a script as one atomic step, so each state change below is all or nothing.
 -- A field that is empty or missing is the same: an older version may have written the record.
 
 local prefix = KEYS[1]
+
+-- The store confirms the last write of a connection. A repeat that changes nothing makes one, too, so that
+-- its caller waits for what another connection wrote before.
+if KEYS[2] == prefix .. 'durable' then
+  redis.call('SET', KEYS[2], '')
+end
 
 local function key(...)
   return prefix .. table.concat({ ... }, ':')
@@ -244,10 +251,13 @@ local function lapsed(job)
   return tonumber(job.due) <= now and (job.deadline == '1' and 'deadline' or 'expired')
 end
 
--- How long a receiver is tried, from the end of a job or from when it was asked to be told again.
-local TELL_FOR = 3 * 24 * 3600 * 1000
--- How long after an attempt a job is there at least, so that the link in a webhook leads somewhere.
-local KEEP_TOLD = 3600 * 1000
+local HOUR = 60 * MINUTE
+
+-- How long a receiver is tried, from the end of a job or from when it was asked to be told again: in proportion
+-- to the job's retention, so that a receiver that is away does not keep what is to be gone in minutes for days.
+local function tried_for(retention)
+  return math.min(math.max(3 * retention, HOUR), 3 * 24 * HOUR)
+end
 
 -- How long it is remembered that a worker is to claim nothing, which each of its renewals puts off.
 local DRAIN_KEPT = 24 * 3600 * 1000
@@ -290,7 +300,7 @@ end
 
 -- Whether a receiver is still to be told of a job's end.
 local function is_untold(job)
-  return job.webhook_status == 'pending' and now <= job.webhook_since + TELL_FOR
+  return job.webhook_status == 'pending' and now <= job.webhook_since + tried_for(job.retention)
 end
 
 -- Whether a job's answer is still to come into the files of its batch.
@@ -345,8 +355,10 @@ local function hush(job)
   take_turn(host, math.huge)
 end
 
--- Keeps an ended job for so long at least.
-local function keep(job, ms)
+-- Keeps an ended job for a while, so that the link in a webhook leads somewhere: for an hour, or its retention
+-- where that is shorter; for a minute at least, as it is looked at again then.
+local function keep(job)
+  local ms = math.max(math.min(tonumber(job.retention), HOUR), MINUTE)
   local expires = whole(math.max(tonumber(job.expires), now + ms))
   write(job.id, { expires = expires })
   redis.call('ZADD', key('retained'), expires, job.id)
@@ -619,18 +631,6 @@ local function charged(kind, tenant)
   return tonumber(redis.call('HGET', sizes, '') or 0)
 end
 
--- Counts who shows a picture. Returns how many still do.
-local function use_pictures(job, by)
-  local left = {}
-  for digest in string.gmatch(job.pictures or '', '%S+') do
-    left[digest] = redis.call('HINCRBY', key('shown', job.tenant), digest, by)
-    if left[digest] <= 0 then
-      redis.call('HDEL', key('shown', job.tenant), digest)
-    end
-  end
-  return left
-end
-
 -- Lets a picture go that no job shows: at once, or with the last upload that has it.
 local function drop_picture(tenant, digest)
   local last = redis.call('ZREVRANGE', key('uploads', tenant, digest), 0, 0, 'WITHSCORES')
@@ -642,6 +642,16 @@ local function drop_picture(tenant, digest)
   else
     redis.call('DEL', image)
     discharge('images', tenant, image)
+  end
+end
+
+-- Counts who shows a job's pictures, and lets those go that nobody shows any more.
+local function use_pictures(job, by)
+  for digest in string.gmatch(job.pictures or '', '%S+') do
+    if redis.call('HINCRBY', key('shown', job.tenant), digest, by) <= 0 then
+      redis.call('HDEL', key('shown', job.tenant), digest)
+      drop_picture(job.tenant, digest)
+    end
   end
 end
 
@@ -687,10 +697,9 @@ local function note_forgotten(tenant, event)
   end
 end
 
--- Leaves nothing of a job that has ended. Returns how many jobs still show each of its pictures.
+-- Leaves nothing of a job that has ended, nor of pictures that no other job shows.
+-- Last comes what must not happen twice, as a record that cannot be read to its end is looked at again.
 local function forget(job)
-  redis.call('DEL', key('job', job.id))
-  redis.call('ZREM', key('retained'), job.id)
   if job.status == 'failed' then
     redis.call('ZREM', failures(job.reason), job.id)
   end
@@ -724,5 +733,7 @@ local function forget(job)
   if redis.call('XLEN', events) == 0 then
     redis.call('DEL', events)
   end
-  return use_pictures(job, -1)
+  redis.call('ZREM', key('retained'), job.id)
+  redis.call('DEL', key('job', job.id))
+  use_pictures(job, -1)
 end

@@ -26,7 +26,8 @@ local function spend(tenant)
     return { 0, per_minute, 0, milliseconds(wait), milliseconds(restored - at) }
   end
   restored = restored + share
-  redis.call('SET', rate, whole(restored), 'PX', milliseconds(restored - at))
+  -- What expires is written to the disk as deleted: seldom, and not before each of a few requests.
+  redis.call('SET', rate, whole(restored), 'PX', HOUR)
   return { 1, per_minute, math.floor(-wait / share), 0, milliseconds(restored - at) }
 end
 

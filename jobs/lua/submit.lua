@@ -64,6 +64,8 @@ if ARGV[9] == '1' and tonumber(ARGV[20]) > tonumber(ARGV[8]) and not is_known th
 end
 
 local due = now + ARGV[8]
+-- Pictures and the idempotency key go with the job at the latest; by themselves only long after it.
+local life = due - now + retention + (ARGV[19] ~= '' and tried_for(retention) + HOUR or 0)
 local pictures, new_bytes = {}, 0
 for i = 28, #ARGV, 2 do
   pictures[#pictures + 1] = ARGV[i]
@@ -78,9 +80,8 @@ local too_many = too_many_images(tenant, new_bytes, own[3] or ARGV[27])
 if too_many then
   return too_many
 end
--- Pictures outlive every job that shows them.
 for i = 28, #ARGV, 2 do
-  keep_picture(tenant, ARGV[i], ARGV[i + 1], due + retention - now)
+  keep_picture(tenant, ARGV[i], ARGV[i + 1], life)
 end
 
 local job = {
@@ -114,7 +115,7 @@ if job.webhook ~= '' then
 end
 if idempotency then
   redis.call('HSET', idempotency, 'job', id, 'fingerprint', ARGV[13])
-  redis.call('PEXPIRE', idempotency, job.retention)
+  redis.call('PEXPIRE', idempotency, whole(life))
 end
 tally('accepted')
 announce(job, 'queued')

@@ -46,11 +46,7 @@ local function let_job_go(job, kind)
   if kind == 'output' then
     spent(job)
   end
-  for digest, shown_by in pairs(forget(job)) do
-    if shown_by <= 0 then
-      drop_picture(tenant, digest)
-    end
-  end
+  forget(job)
 end
 
 local is_here = ARGV[3] == told[4]

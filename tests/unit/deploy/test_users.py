@@ -39,15 +39,15 @@ LUA = {path.stem: path.read_text() for path in (ROOT / "jobs" / "lua").glob("*.l
 
 def families_in(lua: str) -> set[str]:
     """The first words of the keys and channels that scripts spell."""
-    return set(re.findall(r"\bkey\('([a-z-]+)'", lua)) | set(re.findall(r"\bdue\('(\w+)'", lua))
+    return set(re.findall(r"\bkey\('([a-z-]+)'", lua)) | set(
+        re.findall(r"\beach_due\('(\w+)'", lua)
+    )
 
 
 def families() -> set[str]:
     """The first words of all keys and channels that jobs/ spells."""
     python = "".join(path.read_text() for path in (ROOT / "jobs").glob("*.py"))
-    found = families_in("".join(LUA.values()))
-    found |= set(re.findall(r"\{PREFIX\}([a-z-]+)", python))
-    return found | set(re.findall(r"Lead\(\w+, \"([a-z-]+)\"", python))
+    return families_in("".join(LUA.values())) | set(re.findall(r"\{PREFIX\}([a-z-]+)", python))
 
 
 def granted(user: str) -> set[str]:

@@ -354,6 +354,10 @@ OPERATIONS = [
 ]
 
 
+_LEFT_OUT = ("call:", "durable", "forgotten:")
+"""Keys by random names, of the wait for the disk, and ids that the store draws from its clock."""
+
+
 def contents(client: Any) -> dict[str, Any]:
     """What the store holds, without what its clock, chance and no script of ours decides."""
     readers: dict[bytes, Callable[[bytes], Any]] = {
@@ -369,7 +373,7 @@ def contents(client: Any) -> dict[str, Any]:
     return {
         key.decode(): readers[client.type(key)](key)
         for key in client.scan_iter(count=1000)
-        if not key.startswith((f"{PREFIX}call:".encode(), f"{PREFIX}forgotten:".encode()))
+        if not key.startswith(tuple(f"{PREFIX}{name}".encode() for name in _LEFT_OUT))
     }
 
 

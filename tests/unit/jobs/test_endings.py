@@ -6,10 +6,10 @@ import pytest
 
 from jobs.image_store import ImageStore
 from jobs.job import Outcome, Reason, Status
-from jobs.lead import Lead
 from jobs.ledger import Ledger, Limits
 from jobs.request import ImagePart
 from jobs.scripts import PREFIX
+from jobs.sweep import Sweep
 from tests.conftest import NewLedger
 from tests.eventually import eventually
 from tests.ledgers import (
@@ -26,7 +26,7 @@ from tests.ledgers import (
     submitted,
 )
 
-COUNTERS = {"fence", "seq", "swept", "turn", "models", "queued-total", "pace:demo"}
+COUNTERS = {"durable", "fence", "seq", "swept", "turn", "models", "queued-total", "pace:demo"}
 COUNTERS |= {"claimed", "ended", "forgotten:acme", f"credits:{MODEL}", f"queued:{MODEL}"}
 
 
@@ -342,11 +342,20 @@ def test_events_are_told_to_the_jobs_tenant_alone(client: Any, ledger: Ledger) -
     assert [job_id for job_id, _, _ in events(client, "other")] == [theirs]
 
 
-def test_a_lead_is_its_holders_until_it_lapses(client: Any) -> None:
-    first, second = Lead(client, "sweeper"), Lead(client, "sweeper")
-    assert first.hold(60_000)
-    assert not second.hold(60_000)
-    assert first.hold(1)
-    eventually(lambda: second.hold(60_000), "the lead lapses")
-    assert not first.hold(60_000)
-    assert Lead(client, "another").hold(60_000)
+def test_a_sweeper_leads_until_its_lead_lapses(ledger: Ledger) -> None:
+    def leads(name: str, ms: int = 60_000) -> bool:
+        return ledger.sweep(sweeper=name, lead_ms=ms).leads
+
+    assert leads("first")
+    assert not leads("second")
+    assert leads("first", 1)
+    eventually(lambda: leads("second"), "the lead lapses")
+    assert not leads("first")
+
+
+def test_who_does_not_lead_changes_nothing(ledger: Ledger, clock: Clock) -> None:
+    submitted(ledger, deadline_ms=1)
+    ledger.sweep(sweeper="first", lead_ms=60_000)
+    clock.forward(1)
+    assert ledger.sweep(sweeper="second", lead_ms=60_000) == Sweep(leads=False)
+    assert ledger.sweep(sweeper="first", lead_ms=60_000).ended == 1

@@ -7,17 +7,17 @@ import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import redis
 
 from jobs.errors import ConfigurationError, LedgerFull, StoreUnavailable
 from jobs.image_store import ImageStore
-from jobs.lead import Lead
 from jobs.ledger import Ledger, Limits
 from jobs.store import connect, inspect, told_plainly
 from llava_jobs.embedded import EmbeddedStore
+from tests.eventually import eventually
 from tests.ledgers import (
     ANSWER,
     MODEL,
@@ -135,7 +135,7 @@ def test_a_store_that_is_away_is_told_as_such(away: Any) -> None:
         lambda: ledger.submit(draft()),
         lambda: ledger.get("acme", "job_1"),
         lambda: ledger.claim(MODEL, "w1"),
-        lambda: Lead(away, "sweeper").hold(1),
+        lambda: Ledger(away).sweep(),
         lambda: ledger.workers(MODEL),
         lambda: ImageStore(away).get("acme", "d"),
         lambda: inspect(away, "disk"),
@@ -228,6 +228,7 @@ def test_acceptance_that_the_disk_did_not_confirm_in_time_is_no_acceptance(clien
         redis.exceptions.BusyLoadingError("LOADING"),
         redis.ReadOnlyError("READONLY"),
         redis.ResponseError("MISCONF Errors writing to the AOF file: No space left on device"),
+        redis.ResponseError("BUSY Redis is busy running a script."),
     ],
     ids=lambda error: f"{type(error).__name__} {str(error).split()[0]}",
 )
@@ -236,6 +237,41 @@ def test_a_store_that_cannot_serve_is_told_plainly(error: Exception) -> None:
         raise error
     assert told.value.retry_after
     assert "10.0.0.7" not in told.value.message
+
+
+@pytest.fixture
+def busy(own_store: tuple[EmbeddedStore, Any]) -> Iterator[Any]:
+    """A store that runs a script which does not end, and says so to everybody."""
+    embedded, client = own_store
+    client.config_set("busy-reply-threshold", 1)
+    running = connect(embedded.url)
+
+    def run() -> None:
+        with contextlib.suppress(redis.ResponseError):
+            running.eval("while true do end", 0)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    yield client
+    client.script_kill()
+    thread.join()
+    running.close()
+
+
+def test_a_store_that_is_busy_with_a_script_is_away_for_a_moment(busy: Any) -> None:
+    eventually(lambda: _says_busy(busy), "the store says that it is busy")
+    with pytest.raises(StoreUnavailable):
+        submitted(Ledger(busy))
+    with pytest.raises(StoreUnavailable):
+        Ledger(busy).claim(MODEL, "w1")
+
+
+def _says_busy(client: Any) -> bool:
+    try:
+        client.ping()
+    except redis.ResponseError as error:
+        return str(error).startswith("BUSY")
+    return False
 
 
 def test_a_store_that_syncs_to_disk_is_taken(client: Any) -> None:
@@ -253,6 +289,28 @@ def test_a_store_without_an_append_only_file_is_refused_with_the_cure(
         inspect(client, "disk")
     assert "--appendonly yes" in refused.value.message
     assert "LLAVA_JOBS_DURABILITY=memory" in refused.value.message
+    assert inspect(client, "memory").durability == "memory"
+
+
+@pytest.mark.parametrize("policy", ["allkeys-lru", "volatile-lru", "volatile-ttl"])
+@pytest.mark.parametrize("wanted", ["disk", "memory"])
+def test_a_store_that_evicts_is_refused_with_the_cure(
+    own_store: tuple[EmbeddedStore, Any], policy: str, wanted: Literal["disk", "memory"]
+) -> None:
+    _, client = own_store
+    client.config_set("maxmemory-policy", policy)
+    with pytest.raises(ConfigurationError, match="maxmemory-policy noeviction") as refused:
+        inspect(client, wanted)
+    assert policy in refused.value.message
+
+
+def test_a_store_that_never_syncs_is_refused_with_the_cure(
+    own_store: tuple[EmbeddedStore, Any],
+) -> None:
+    _, client = own_store
+    client.config_set("appendfsync", "no")
+    with pytest.raises(ConfigurationError, match="appendfsync everysec"):
+        inspect(client, "disk")
     assert inspect(client, "memory").durability == "memory"
 
 

@@ -13,6 +13,7 @@ from jobs.ledger import Ledger
 from jobs.scripts import PREFIX
 from jobs.settings import Settings
 from jobs.store import connect
+from jobs.sweep import Sweep
 from jobs.sweeper import sweeper
 from llava_jobs.embedded import EmbeddedStore
 from tests.eventually import eventually
@@ -132,7 +133,7 @@ def test_the_sweeper_publishes_the_hints_that_are_missing_and_no_more(
         submitted(ledger)
     hints.publish(MODEL, 3)
     drop_hints(client)
-    sweeping = sweeper(client, ledger, hints, Settings())
+    sweeping = sweeper(ledger, hints, Settings())
 
     sweeping.sweep()
     assert hints.waiting(MODEL) == 3
@@ -145,7 +146,7 @@ def test_a_retry_gets_its_hint_when_its_delay_is_over(
 ) -> None:
     submitted(ledger)
     ledger.retry(claimed(ledger), 1_000, FAILURE)
-    sweeping = sweeper(client, ledger, hints, Settings())
+    sweeping = sweeper(ledger, hints, Settings())
     sweeping.sweep()
     assert hints.waiting(MODEL) == 0
     clock.forward(1_000)
@@ -157,7 +158,7 @@ def test_a_suspect_gets_a_hint_too(hints: Hints, client: Any, ledger: Ledger, cl
     submitted(ledger)
     claimed(ledger, "dead")
     clock.forward(30_000)
-    sweeper(client, ledger, hints, Settings()).sweep()
+    sweeper(ledger, hints, Settings()).sweep()
     assert hints.waiting(MODEL) == 1
 
 
@@ -165,7 +166,7 @@ def test_of_two_sweepers_the_second_takes_over_when_the_first_is_gone(
     hints: Hints, client: Any, ledger: Ledger
 ) -> None:
     submitted(ledger)
-    first, second = (sweeper(client, ledger, hints, Settings(sweep_ms=50)) for _ in range(2))
+    first, second = (sweeper(ledger, hints, Settings(sweep_ms=50)) for _ in range(2))
     first.start()
     eventually(lambda: hints.waiting(MODEL) == 1, "the first sweeps")
     second.start()
@@ -181,14 +182,14 @@ def test_a_sweeper_outlives_a_store_that_is_away(hints: Hints, client: Any, ledg
 
         failures = 2
 
-        def sweep(self, at_most: int = 200, spare_after_ms: int = 0) -> Any:
+        def sweep(self, *arguments: Any, **named: Any) -> Sweep:
             if self.failures:
                 self.failures -= 1
                 raise OSError("away")
-            return ledger.sweep(at_most, spare_after_ms)
+            return ledger.sweep(*arguments, **named)
 
     submitted(ledger)
-    sweeping = sweeper(client, Away(client), hints, Settings(sweep_ms=20))
+    sweeping = sweeper(Away(client), hints, Settings(sweep_ms=20))
     sweeping.start()
     eventually(lambda: hints.waiting(MODEL) == 1, "it sweeps again")
     sweeping.close()

@@ -16,7 +16,6 @@ from kombu import pools
 from jobs.errors import ConfigurationError, LedgerFull, StoreUnavailable
 from jobs.hints import Hints, celery_app
 from jobs.ledger import Ledger, Limits
-from jobs.memory import Memory
 from jobs.rates import Rates
 from jobs.sentinels import Sentinels
 from jobs.store import connect, inspect
@@ -82,7 +81,7 @@ def test_at_its_memory_limit_it_accepts_nothing_and_work_goes_on(admin: Any) -> 
     ledger = Ledger(admin, durability="always")
     job_id = submitted(ledger)
     admin.config_set("maxmemory", int(admin.info("memory")["used_memory"] * 1.1))
-    assert Memory(admin, 85).guard(10_000)
+    assert ledger.sweep().memory_is_full
     with pytest.raises(LedgerFull):
         submitted(ledger)
     admin.config_set("maxmemory", 1)

@@ -1,13 +1,15 @@
 """What the ledger makes of replies that were lost, outages, and workers that break down."""
 
+import contextlib
 from typing import Any
 
 import pytest
 
 from jobs.errors import LedgerFull
+from jobs.hints import Hints, celery_app
 from jobs.image_store import ImageStore
 from jobs.ledger import Ledger
-from jobs.memory import Memory
+from jobs.sweeper import Sweeper
 from tests.conftest import NewLedger
 from tests.ledgers import (
     ANSWER,
@@ -147,10 +149,11 @@ def limited(client: Any) -> Any:
 
 @pytest.mark.usefixtures("limited")
 def test_a_store_that_is_fuller_than_it_may_be_accepts_nothing_and_goes_on_with_the_rest(
-    client: Any, ledger: Ledger
+    client: Any, new_ledger: NewLedger
 ) -> None:
+    ledger = new_ledger(memory_percent=1)
     job_id = submitted(ledger)
-    assert Memory(client, most_percent=1).guard(60_000)
+    assert ledger.sweep().memory_is_full
     with pytest.raises(LedgerFull) as refused:
         submitted(ledger)
     assert refused.value.retry_after
@@ -159,13 +162,14 @@ def test_a_store_that_is_fuller_than_it_may_be_accepts_nothing_and_goes_on_with_
     assert ledger.finish(claimed(ledger), ANSWER)
     assert status_of(ledger, job_id) == ("succeeded", None)
 
-    assert not Memory(client, most_percent=99).guard(60_000)
+    assert not new_ledger(memory_percent=99).sweep().memory_is_full
     assert submitted(ledger)
 
 
-def test_a_store_without_a_limit_is_never_full(client: Any, ledger: Ledger) -> None:
+def test_a_store_without_a_limit_is_never_full(client: Any, new_ledger: NewLedger) -> None:
     client.config_set("maxmemory", 0)
-    assert not Memory(client, most_percent=1).guard(60_000)
+    ledger = new_ledger(memory_percent=1)
+    assert not ledger.sweep().memory_is_full
     assert submitted(ledger)
 
 
@@ -186,6 +190,24 @@ def test_with_no_memory_left_at_all_running_jobs_still_end_and_waiting_ones_are_
     finally:
         client.config_set("maxmemory", limited)
     assert status_of(ledger, second) == ("succeeded", None)
+
+
+def test_with_no_memory_left_the_sweeper_still_repairs_and_makes_room(
+    client: Any, new_ledger: NewLedger, clock: Clock, limited: int
+) -> None:
+    ledger = new_ledger(retention=1_000)
+    ended, running = submitted(ledger), submitted(ledger)
+    ledger.finish(claimed(ledger), ANSWER)
+    claimed(ledger)
+    client.config_set("maxmemory", 1)
+    try:
+        with contextlib.closing(Hints(celery_app("redis://127.0.0.1:1/0"), client)) as hints:
+            clock.forward(LEASE)
+            Sweeper(ledger, hints, interval_ms=1_000, spare_after_ms=0).sweep()
+    finally:
+        client.config_set("maxmemory", limited)
+    assert outcomes(ledger, running) == ["lease_expired"]
+    assert ledger.get("acme", ended) is None
 
 
 @pytest.mark.parametrize("state", ["queued", "suspect", "delayed", "running", "succeeded"])

@@ -6,12 +6,13 @@ import pytest
 
 from jobs.errors import ImageExpired
 from jobs.image_store import ImageStore
-from jobs.ledger import Ledger
+from jobs.ledger import Ledger, Limits
 from jobs.request import ImagePart
 from jobs.scripts import PREFIX
 from tests.ledgers import ANSWER, Clock, claimed, submitted
 
 PICTURE = ImagePart("d" * 64, 64, 48)
+RETENTION = Limits().retention
 
 
 @pytest.fixture
@@ -42,11 +43,18 @@ def test_another_tenants_equal_picture_is_another_picture(
     assert images.get("other", PICTURE.digest) == b"pixels"
 
 
-def test_a_forgotten_job_shows_no_picture_any_more(
+def test_a_picture_goes_with_the_last_job_that_is_forgotten(
     client: Any, ledger: Ledger, images: ImageStore, clock: Clock
 ) -> None:
-    submitted(ledger, images=(PICTURE,))
-    ledger.finish(claimed(ledger), ANSWER)
-    clock.forward(10**9)
+    for _ in range(2):
+        submitted(ledger, images=(PICTURE,))
+        ledger.finish(claimed(ledger), ANSWER)
+        clock.forward(1)
+    clock.forward(RETENTION - 2)
     ledger.sweep()
+    assert images.get("acme", PICTURE.digest) == b"pixels"
+    clock.forward(1)
+    ledger.sweep()
+    with pytest.raises(ImageExpired):
+        images.get("acme", PICTURE.digest)
     assert not client.exists(f"{PREFIX}shown:acme")

@@ -9,9 +9,7 @@ from jobs.drain import Drains
 from jobs.errors import StoreUnavailable
 from jobs.hints import Hints, celery_app
 from jobs.job import Outcome, Priority, Reason, Status
-from jobs.lead import Lead
 from jobs.ledger import Ledger, Limits
-from jobs.memory import Memory
 from jobs.signals import Ended, Reading, Signals
 from jobs.store import connect
 from jobs.sweeper import Sweeper
@@ -164,8 +162,7 @@ def test_hints_that_the_sweeper_makes_up_for_are_counted(
     submitted(ledger)
     submitted(ledger)
     hints = Hints(celery_app(store.url), client)
-    lead, memory = Lead(client, "sweeper"), Memory(client, 85)
-    sweeper = Sweeper(ledger, hints, lead, memory, interval_ms=1000, spare_after_ms=0)
+    sweeper = Sweeper(ledger, hints, interval_ms=1000, spare_after_ms=0)
     sweeper.sweep()
     sweeper.sweep()
     hints.close()
