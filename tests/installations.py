@@ -100,11 +100,14 @@ def descendants(pid: int) -> list[Seen]:
 class Running:
     """A process that a test started, what it printed, and its end."""
 
-    def __init__(self, command: Iterable[str], env: Mapping[str, str]) -> None:
+    def __init__(
+        self, command: Iterable[str], env: Mapping[str, str], folder: Path | None = None
+    ) -> None:
         self.lines: list[str] = []
         self._process = subprocess.Popen(
             list(command),
             env=dict(env),
+            cwd=folder,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -30,6 +30,7 @@ class Server:
     """A Redis or Valkey server on the loopback address, its files in a folder.
 
     ``tls`` is a folder of certificates (`certificates`); with it nothing else is spoken.
+    ``password`` is the server's own and that of the primary that it follows.
     """
 
     def __init__(
@@ -39,21 +40,23 @@ class Server:
         *,
         tls: Path | None = None,
         sentinel: bool = False,
+        password: str = PASSWORD,
         **settings: str,
     ) -> None:
         self.port = free_port()
         self._tls = tls
+        self._password = password
         self._folder = folder
         self._command = [str(binary), str(folder / "server.conf")] + ["--sentinel"] * sentinel
         self._process: subprocess.Popen[bytes] | None = None
         folder.mkdir(parents=True)
-        ours = _sentinel_settings() if sentinel else _store_settings()
+        ours = _sentinel_settings() if sentinel else _store_settings(password)
         self._write({**ours, **self._port_settings(), "dir": str(folder), **settings})
 
     @property
     def url(self) -> str:
         """The server's URL, password included."""
-        login = PASSWORD.replace(" ", "%20")
+        login = self._password.replace(" ", "%20")
         scheme, query = (
             ("rediss", f"?ssl_ca_certs={self._tls}/ca.pem") if self._tls else ("redis", "")
         )
@@ -104,11 +107,11 @@ class Server:
         (self._folder / "server.conf").write_text("".join(lines))
 
 
-def _store_settings() -> dict[str, str]:
+def _store_settings(password: str) -> dict[str, str]:
     return {
         "bind": "127.0.0.1",
-        "requirepass": f'"{PASSWORD}"',
-        "masterauth": f'"{PASSWORD}"',
+        "requirepass": f'"{password}"',
+        "masterauth": f'"{password}"',
         "appendonly": "yes",
         "appendfsync": "always",
         "save": '""',

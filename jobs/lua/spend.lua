@@ -20,6 +20,10 @@ local function spend(tenant)
   local share = math.floor(MINUTE_US / per_minute)
   local rate = key('rate', tenant)
   local restored = math.max(tonumber(redis.call('GET', rate) or at), at)
+  -- Nobody has spent more than a minute's, except by a clock that has gone back since.
+  if restored > at + MINUTE_US then
+    restored = at
+  end
   -- A limit that was lowered may leave more spent than there is.
   local wait = restored + share - MINUTE_US - at
   if wait > 0 then

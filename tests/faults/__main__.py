@@ -15,11 +15,16 @@ import click
 from tests.faults.checker import Verdict
 from tests.faults.cluster import Cluster
 from tests.faults.faults import FAULTS, Fault
+from tests.faults.layout import PLAIN
+from tests.faults.published import CASES
 from tests.faults.report import Report
 from tests.faults.trial import Trial
 from tests.stores import memory_folder
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "reliability.md"
+
+
+_PAIRED = [fault for fault in FAULTS.values() if fault.layout == PLAIN]
 
 
 def plan(seeds: range, jobs: int, rate: float) -> list[Trial]:
@@ -31,7 +36,7 @@ def plan(seeds: range, jobs: int, rate: float) -> list[Trial]:
         if place < len(FAULTS):
             faults = (list(FAULTS.values())[place],)
         else:
-            faults = tuple(random.Random(seed).sample(list(FAULTS.values()), 2))
+            faults = tuple(random.Random(seed).sample(_PAIRED, 2))
         trials.append(Trial(seed, faults, each, rate))
     return trials
 
@@ -40,7 +45,7 @@ def tried(trial: Trial, logs: Path | None) -> Verdict:
     """Run one trial on an installation of its own; what its processes say goes to ``logs``."""
     with (
         tempfile.TemporaryDirectory(prefix="faults-", dir=memory_folder()) as folder,
-        Cluster(Path(folder)) as cluster,
+        Cluster(Path(folder), layout=trial.layout) as cluster,
     ):
         try:
             return trial.run(cluster)
@@ -48,6 +53,26 @@ def tried(trial: Trial, logs: Path | None) -> Verdict:
             if logs:
                 cluster.close()
                 cluster.write_logs(logs)
+
+
+def show_published(report: Report) -> int:
+    """Run what others publish on an installation of ours; how many cases break a promise."""
+    failed = 0
+    for number, case in enumerate(CASES, 1):
+        began = time.monotonic()
+        click.echo(f"[{number}/{len(CASES)}] what {case.name} publishes ... ", nl=False)
+        with (
+            tempfile.TemporaryDirectory(prefix="faults-", dir=memory_folder()) as folder,
+            Cluster(Path(folder), layout=case.layout, settings=case.settings) as cluster,
+        ):
+            try:
+                figures = case.run(cluster)
+            except AssertionError as error:
+                failed += 1
+                figures = f"**broken**: {error}"
+        report.cases.append((case, figures))
+        click.echo(f"{time.monotonic() - began:.0f} s, {figures}")
+    return failed
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -95,6 +120,9 @@ def main(
     for number, trial in enumerate(trials, 1):
         began = time.monotonic()
         click.echo(f"[{number}/{len(trials)}] {trial.name}, seed {trial.seed} ... ", nl=False)
+        if lacks := trial.layout.lacks:
+            click.echo(f"left out: {lacks}")
+            continue
         verdict = tried(trial, logs)
         report.add(trial, verdict)
         failed += bool(verdict.violations)
@@ -103,6 +131,8 @@ def main(
             click.echo(f"    {kind}: " + "\n        ".join(found[:10]))
         if verdict.violations:
             click.echo(f"    again: {trial.command}")
+    if seed is None:
+        failed += show_published(report)
     click.echo(report.table())
     if write or (write is None and seed is None):
         with contextlib.suppress(FileNotFoundError):

@@ -53,6 +53,8 @@ class Verdict:
     """Told to a client, and otherwise in the end."""
     wrong: list[str] = field(default_factory=list)
     """Ended with a wrong answer, or otherwise than its script, deadline or cancellation allows."""
+    stuck: list[str] = field(default_factory=list)
+    """What should have happened while a fault lasted, and did not in a minute."""
 
     @property
     def in_short(self) -> str:
@@ -67,7 +69,7 @@ class Verdict:
     @property
     def violations(self) -> dict[str, list[str]]:
         """What is broken, by kind."""
-        kinds = ("lost", "unexpected", "duplicated", "illegal", "taken_back", "wrong")
+        kinds = ("lost", "unexpected", "duplicated", "illegal", "taken_back", "wrong", "stuck")
         return {kind: found for kind in kinds if (found := getattr(self, kind))}
 
 
@@ -77,11 +79,14 @@ def judge(
     jobs: Sequence[Job],
     feed: Mapping[str, Sequence[Event]],
     disturbed_at: Sequence[int] = (),
+    *,
+    forgetful: bool = False,
 ) -> Verdict:
     """Judge a run.
 
     ``jobs`` are the records at its end, ``feed`` the events of each tenant, ``disturbed_at`` when
-    faults were injected, in milliseconds since the epoch.
+    faults were injected, in milliseconds since the epoch. With ``forgetful`` a store has failed
+    over: what was read, and not confirmed to whoever wrote it, may be otherwise.
     """
     by_number = {order.number: order for order in orders}
     by_id = {job.id: job for job in jobs}
@@ -89,7 +94,8 @@ def judge(
     _acceptance(verdict, by_number, history, by_id)
     _endings(verdict, by_number, jobs)
     _transitions(verdict, feed, by_id)
-    _words(verdict, history, by_id, feed)
+    if not forgetful:
+        _words(verdict, history, by_id, feed)
     _cost(verdict, jobs, disturbed_at)
     return verdict
 

@@ -177,7 +177,8 @@ class Clients:
                 query = f"/v1/jobs?ids={','.join(job or '' for job in jobs[first : first + 100])}"
                 response = self._ask(first // 100 % 2, "GET", query, self._headers(tenant))
                 if response is None or response.status_code != 200:
-                    raise AssertionError("the API does not list jobs in the end")
+                    told = response.text if response is not None else "nothing"
+                    raise AssertionError(f"the API does not list jobs in the end: {told}")
                 for body in response.json()["data"]:
                     self.history.saw(body)
 

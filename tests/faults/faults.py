@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from tests.faults import network_faults, process_faults, store_faults
 from tests.faults.cluster import Cluster
+from tests.faults.layout import PLAIN, Layout
 from tests.faults.script import Act
 
 Disturb = Callable[[Cluster, random.Random], AbstractContextManager[None]]
@@ -24,6 +25,8 @@ class Fault:
     """Something that goes wrong: from outside (``disturb``) or by what jobs do (``acts``).
 
     An act comes with how often it is done, 0 being every time. ``hold_s`` is how long it lasts.
+    One that needs a ``layout`` is no part of pairs. Where it is ``forgetful``, readers may have
+    been shown what no replica had confirmed.
     """
 
     name: str
@@ -31,6 +34,8 @@ class Fault:
     disturb: Disturb = _nothing
     acts: tuple[tuple[Act, int], ...] = ()
     hold_s: float = 0.0
+    layout: Layout = PLAIN
+    forgetful: bool = False
 
 
 _ALL = (
@@ -80,5 +85,28 @@ _ALL = (
         hold_s=12.0,
     ),
     Fault("power_cut", "the append-only file ends at the last sync", store_faults.power_cut),
+    Fault(
+        "lost_replies",
+        "the store does what it is sent, and of ten replies one is lost",
+        network_faults.lost_replies,
+        hold_s=2.0,
+    ),
+    Fault(
+        "second_start",
+        "another store is started on the folder while the store does not answer",
+        store_faults.second_start,
+    ),
+    Fault(
+        "clock_forth",
+        "the store's clock goes an hour forth, and a worker with jobs in flight is killed",
+        store_faults.clock_forth,
+        layout=Layout(clock=True),
+    ),
+    Fault(
+        "versions",
+        "APIs and workers of this release and of the one before change places",
+        process_faults.versions,
+        layout=Layout(previous=True),
+    ),
 )
 FAULTS = {fault.name: fault for fault in _ALL}

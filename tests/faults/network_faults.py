@@ -37,6 +37,15 @@ def slow(cluster: Cluster, rng: random.Random) -> Iterator[None]:
 
 
 @contextmanager
+def lost_replies(cluster: Cluster, rng: random.Random) -> Iterator[None]:
+    """What the store has done is not heard: of ten replies one is lost, with its connection."""
+    with _healing(cluster):
+        for proxy in cluster.proxies:
+            proxy.lose(0.1)
+        yield
+
+
+@contextmanager
 def half_open(cluster: Cluster, rng: random.Random) -> Iterator[None]:
     """The connections that are there lose all that is sent, until the gateway between resets them.
 

@@ -6,11 +6,16 @@ import random
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
 
 from jobs.scripts import PREFIX
 from jobs.settings import DEMO_MODEL
 from tests.eventually import eventually
 from tests.faults.cluster import Cluster, Member
+
+RECOVERED_S = 60.0
+"""Many leases: what is waited for comes by then on the slowest machine, or never."""
 
 
 def _busy(cluster: Cluster) -> list[Member]:
@@ -44,6 +49,28 @@ def kill_worker(cluster: Cluster, rng: random.Random) -> Iterator[None]:
     yield
 
 
+@dataclass(frozen=True)
+class Dead:
+    """A worker that is to die, by the key of its jobs, and how many these are."""
+
+    client: Any
+    key: str
+    held: int
+
+    def has_recovered(self) -> None:
+        """Wait until none of its jobs is in its hands any more."""
+        eventually(lambda: not self.client.exists(self.key), "its jobs are recovered", RECOVERED_S)
+
+
+@contextmanager
+def kill_busy(cluster: Cluster, rng: random.Random) -> Iterator[Dead]:
+    """A worker that is busy stands still with its jobs while this lasts, and is killed then."""
+    worker = _frozen(cluster, rng)
+    key = cluster.held_by(worker)
+    yield Dead(cluster.client, key, cluster.client.scard(key))
+    worker.send(signal.SIGKILL)
+
+
 @contextmanager
 def freeze_worker(cluster: Cluster, rng: random.Random) -> Iterator[None]:
     """A worker that is busy stands still while its leases run out."""
@@ -55,7 +82,7 @@ def freeze_worker(cluster: Cluster, rng: random.Random) -> Iterator[None]:
 @contextmanager
 def drain_worker(cluster: Cluster, rng: random.Random) -> Iterator[None]:
     """A worker is told to end."""
-    _replace(rng.choice(eventually(lambda: _busy(cluster), "a worker is busy", 10)))
+    replace(rng.choice(eventually(lambda: _busy(cluster), "a worker is busy", 10)))
     yield
 
 
@@ -63,7 +90,17 @@ def drain_worker(cluster: Cluster, rng: random.Random) -> Iterator[None]:
 def roll(cluster: Cluster, rng: random.Random) -> Iterator[None]:
     """Every process is replaced by a new one, one after the other."""
     for member in (*cluster.workers, *cluster.apis):
-        _replace(member)
+        replace(member)
+        cluster.ready()
+    yield
+
+
+@contextmanager
+def versions(cluster: Cluster, rng: random.Random) -> Iterator[None]:
+    """This release's processes and those of the one before change places, one after the other."""
+    for member in (*cluster.apis, *cluster.workers[:2]):
+        member.previous = not member.previous
+        replace(member)
         cluster.ready()
     yield
 
@@ -82,7 +119,8 @@ def no_workers(cluster: Cluster, rng: random.Random) -> Iterator[None]:
         worker.wanted = True
 
 
-def _replace(member: Member) -> None:
+def replace(member: Member) -> None:
+    """Tell a process to end, and wait until the supervisor has started another in its place."""
     before = member.pid
     member.ask_to_end()
     eventually(lambda: member.pid not in {None, before}, f"{member.name} is replaced", 30)

@@ -1,9 +1,10 @@
-"""A way to the store that can be cut, silenced, slowed and muted while traffic goes over it."""
+"""A way to the store that can be cut, silenced, slowed, muted or made to lose replies."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -31,6 +32,8 @@ class Proxy:
         self._links: set[_Link] = set()
         self._refuses = False
         self._delay_s = 0.0
+        self._lost_share = 0.0
+        self._lost_after: int | None = None
         self._loop = asyncio.new_event_loop()
         self._talks = asyncio.Event()
         self._talks.set()
@@ -55,6 +58,26 @@ class Proxy:
     def slow(self, seconds: float) -> None:
         """Hold up every piece that passes for so long."""
         self._do(lambda: setattr(self, "_delay_s", seconds))
+
+    def lose(self, share: float) -> None:
+        """Lose this share of the replies, each with its connection; what was sent is done."""
+        self._do(lambda: setattr(self, "_lost_share", share))
+
+    def lose_one(self, after: int) -> None:
+        """Lose one reply with its connection, when so many more have passed."""
+        self._do(lambda: setattr(self, "_lost_after", after))
+
+    @property
+    def has_lost_it(self) -> bool:
+        """Whether that reply was lost; if not, none is lost any more."""
+        lost = self._lost_after is None
+        self._lost_after = None
+        return lost
+
+    def lead_to(self, port: int) -> None:
+        """Pass on to another port, as an address does that has moved; connections end."""
+        self._to = port
+        self.reset()
 
     def mute(self) -> None:
         """Hold back replies, until healed; what is sent arrives."""
@@ -95,7 +118,7 @@ class Proxy:
 
     def _heal(self) -> None:
         self._refuses = False
-        self._delay_s = 0.0
+        self._delay_s = self._lost_share = 0.0
         self._talks.set()
 
     async def _end(self) -> None:
@@ -125,6 +148,14 @@ class Proxy:
                 self._pump(link, reader, to, replies=True),
             )
         self._links.discard(link)
+        for end in link.ends:  # a silent one has closed neither
+            end.close()
+
+    def _loses(self) -> bool:
+        if self._lost_after is not None:
+            self._lost_after = self._lost_after - 1 if self._lost_after else None
+            return self._lost_after is None
+        return random.random() < self._lost_share
 
     async def _pump(
         self, link: _Link, source: asyncio.StreamReader, to: asyncio.StreamWriter, *, replies: bool
@@ -135,6 +166,9 @@ class Proxy:
                     await asyncio.sleep(self._delay_s)
                 if replies:
                     await self._talks.wait()
+                    if self._loses():
+                        link.reset()
+                        return
                 if not link.silent:
                     to.write(piece)
                     await to.drain()

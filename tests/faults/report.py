@@ -11,9 +11,11 @@ from pathlib import Path
 
 from tests.faults.checker import Verdict
 from tests.faults.faults import FAULTS
+from tests.faults.published import Case
 from tests.faults.trial import Trial
 
 BEGIN, END = "<!-- measured: make faults -->", "<!-- end -->"
+PUBLISHED = "<!-- measured: make faults, what others publish -->"
 _COLUMNS: tuple[tuple[str, Callable[[Verdict], int]], ...] = (
     ("accepted", lambda v: v.accepted),
     ("lost", lambda v: len(v.lost)),
@@ -22,6 +24,7 @@ _COLUMNS: tuple[tuple[str, Callable[[Verdict], int]], ...] = (
     ("illegal", lambda v: len(v.illegal)),
     ("taken back", lambda v: len(v.taken_back)),
     ("wrong", lambda v: len(v.wrong)),
+    ("stuck", lambda v: len(v.stuck)),
     ("doubtful", lambda v: v.doubtful),
     ("recovered", lambda v: v.recovered),
     ("runs wasted", lambda v: v.wasted),
@@ -33,6 +36,8 @@ class Report:
     """The runs so far."""
 
     rows: list[tuple[Trial, Verdict]] = field(default_factory=list)
+    cases: list[tuple[Case, str]] = field(default_factory=list)
+    """What others publish, and what each came to here."""
 
     def add(self, trial: Trial, verdict: Verdict) -> None:
         """Take in a run."""
@@ -51,13 +56,28 @@ class Report:
         lines.append(["**all**", f"{len(self.rows)} runs", *sums, f"{worst_ms / 1000:.1f} s"])
         return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
+    def published(self) -> str:
+        """One line for each case of what others publish."""
+        lines = [["who", "what they publish", "our case", "what came of it"], ["---"] * 4]
+        for case, figures in self.cases:
+            lines.append([case.source, case.theirs, case.means, figures])
+        return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
     def document(self, before: str) -> str:
-        """The document with the measured part replaced by these runs."""
-        head, _, rest = before.partition(BEGIN)
-        _, _, tail = rest.partition(END)
+        """The document with the measured parts replaced by these runs and cases."""
         when = f"{datetime.now(UTC):%Y-%m-%d}"
         told = f"Measured on {when} on {machine()}, Python {platform.python_version()}."
-        return f"{head}{BEGIN}\n{told}\n\n{self.table()}\n{END}{tail}"
+        after = _replaced(before, BEGIN, f"{told}\n\n{self.table()}")
+        return _replaced(after, PUBLISHED, f"{told}\n\n{self.published()}")
+
+
+def _replaced(text: str, begin: str, new: str) -> str:
+    """Put something new between a mark and the end that comes next."""
+    head, mark, rest = text.partition(begin)
+    if not mark:
+        return text
+    _, _, tail = rest.partition(END)
+    return f"{head}{begin}\n{new}\n{END}{tail}"
 
 
 def machine() -> str:

@@ -71,6 +71,7 @@ class Run:
     """The event feed, as (job, status)."""
     history: History = field(default_factory=History)
     disturbed_at: tuple[int, ...] = ()
+    forgetful: bool = False
 
     def __post_init__(self) -> None:
         for number, ordered in enumerate(self.orders, 1):
@@ -87,7 +88,15 @@ class Run:
             for place, (job, word) in enumerate(self.told, 1)
         ]
         self.history.heard.setdefault(TENANT, events[:4])
-        return judge(self.orders, self.history, self.jobs, {TENANT: events}, self.disturbed_at)
+        feed = {TENANT: events}
+        return judge(
+            self.orders,
+            self.history,
+            self.jobs,
+            feed,
+            self.disturbed_at,
+            forgetful=self.forgetful,
+        )
 
 
 @pytest.fixture
@@ -210,6 +219,15 @@ def test_a_post_that_was_not_heard_may_have_made_a_job_or_none(run: Run) -> None
     verdict = run.verdict()
     assert verdict.violations == {}
     assert verdict.doubtful == 1
+
+
+def test_where_a_store_has_failed_over_what_was_only_read_may_be_otherwise(run: Run) -> None:
+    run.forgetful = True
+    another_end_was_seen = Sight("job_1", "canceled", "canceled", None)
+    run.history.sights.append(another_end_was_seen)
+    assert run.verdict().violations == {}
+    without_record(run)
+    assert set(run.verdict().violations) == {"lost"}
 
 
 def test_recovery_is_counted_from_the_fault_to_the_next_attempt(run: Run) -> None:

@@ -11,6 +11,7 @@ from tests.conftest import absent
 from tests.faults.checker import Verdict
 from tests.faults.cluster import LEASE_MS, Cluster
 from tests.faults.faults import FAULTS
+from tests.faults.layout import PLAIN
 from tests.faults.trial import Trial
 from tests.stores import memory_folder
 
@@ -41,8 +42,17 @@ OUTLIVED = (
     "slow",
     "memory_error",
     "out_of_memory",
+    "lost_replies",
+    "second_start",
 )
 """Faults after which every worker is the one that it was, with the model that it has loaded."""
+
+
+OF_OTHER_LAYOUTS = sorted(name for name, fault in FAULTS.items() if fault.layout != PLAIN)
+"""Faults that need an installation of their own."""
+
+
+REPLACING = sorted(FAULTS.keys() - {"kill_worker", *OUTLIVED, *OF_OTHER_LAYOUTS})
 
 
 def broken_by(cluster: Cluster, name: str, seed: int) -> Verdict:
@@ -55,7 +65,7 @@ def broken_by(cluster: Cluster, name: str, seed: int) -> Verdict:
     return verdict
 
 
-@pytest.mark.parametrize("name", sorted(FAULTS.keys() - {"kill_worker", *OUTLIVED}))
+@pytest.mark.parametrize("name", REPLACING)
 def test_no_accepted_job_is_lost_and_none_is_answered_twice(
     cluster: Cluster, name: str, seed: int
 ) -> None:
@@ -68,6 +78,18 @@ def test_nor_where_workers_go_on_by_themselves(cluster: Cluster, name: str, seed
     before = [worker.pid for worker in cluster.workers]
     broken_by(cluster, name, seed)
     assert [worker.pid for worker in cluster.workers] == before
+
+
+@pytest.mark.parametrize("name", OF_OTHER_LAYOUTS)
+def test_nor_where_an_installation_has_more_that_can_break(name: str, seed: int) -> None:
+    layout = FAULTS[name].layout
+    if layout.lacks:
+        absent(layout.lacks)
+    with (
+        tempfile.TemporaryDirectory(prefix="faults-", dir=memory_folder()) as folder,
+        Cluster(Path(folder), layout=layout) as cluster,
+    ):
+        broken_by(cluster, name, seed)
 
 
 def test_the_jobs_of_a_worker_that_was_killed_run_again_within_a_lease_and_five_seconds(

@@ -4,7 +4,8 @@ from pathlib import Path
 
 from tests.faults.checker import Verdict
 from tests.faults.faults import FAULTS
-from tests.faults.report import BEGIN, END, Report, described
+from tests.faults.published import CASES
+from tests.faults.report import BEGIN, END, PUBLISHED, Report, described
 from tests.faults.trial import Trial
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "reliability.md"
@@ -28,6 +29,22 @@ def test_the_document_keeps_all_but_what_was_measured_before() -> None:
     assert after.startswith(f"above\n{BEGIN}\nMeasured on 20")
     assert after.endswith(f"{END}\nbelow\n")
     assert "old" not in after
+
+
+def test_what_others_publish_is_written_below_its_own_mark() -> None:
+    report = Report()
+    report.cases.append((CASES[0], "200 lines, 0 lost"))
+    after = report.document(f"{BEGIN}\nold\n{END}\nbetween\n{PUBLISHED}\nold\n{END}\nbelow\n")
+    first, _, second = after.partition("between")
+    assert "200 lines" not in first
+    assert f"| {CASES[0].means} | 200 lines, 0 lost |\n{END}\nbelow\n" in second
+
+
+def test_the_document_has_a_place_for_all_that_is_measured() -> None:
+    text = DOCUMENT.read_text()
+    assert text.count(f"\n{BEGIN}\n") == text.count(f"\n{PUBLISHED}\n") == 1
+    for case in CASES:
+        assert case.source in text
 
 
 def test_the_document_describes_every_fault() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 
@@ -16,6 +16,7 @@ from tests.faults.checker import Verdict, judge
 from tests.faults.clients import Clients
 from tests.faults.cluster import Cluster
 from tests.faults.faults import Fault
+from tests.faults.layout import PLAIN, Layout
 from tests.faults.schedule import Schedule, drawn
 from tests.ledgers import records
 
@@ -38,6 +39,11 @@ class Trial:
         return " + ".join(fault.name for fault in self.faults) or "none"
 
     @property
+    def layout(self) -> Layout:
+        """What its installation has to have."""
+        return next((f.layout for f in self.faults if f.layout != PLAIN), PLAIN)
+
+    @property
     def command(self) -> str:
         """The command that runs it."""
         faults = "".join(f"--fault {fault.name} " for fault in self.faults)
@@ -54,20 +60,43 @@ class Trial:
         keys = {tenant: cluster.key_of(tenant) for tenant in schedule.tenants}
         clients = Clients(cluster.urls, keys, schedule, schedule.duration_s + SETTLE_S / 2)
         clients.start()
+        begun: list[int] = []
+        stuck: list[str] = []
         try:
-            disturbed = _disturb(cluster, self.faults, schedule)
-            clients.wait(schedule.duration_s + SETTLE_S)
-            _settle(cluster)
-            cluster.ready()
+            with _noted(stuck):
+                _disturb(cluster, self.faults, schedule, begun)
+            with _noted(stuck):
+                clients.wait(schedule.duration_s + SETTLE_S)
+                _settle(cluster)
+                cluster.ready()
         finally:
-            clients.close()
+            with _noted(stuck):
+                clients.close()
         jobs, feed = _state(cluster, schedule)
-        return judge(schedule.orders, clients.history, jobs, feed, disturbed)
+        forgetful = any(fault.forgetful for fault in self.faults)
+        verdict = judge(schedule.orders, clients.history, jobs, feed, begun, forgetful=forgetful)
+        verdict.stuck += stuck
+        if self.layout.clock:
+            verdict.recovery_ms = 0  # it would be by the clock that was moved
+        return verdict
 
 
-def _disturb(cluster: Cluster, faults: Sequence[Fault], schedule: Schedule) -> list[int]:
-    """Inject the faults one after the other, so that they overlap, and heal them in turn."""
-    begun: list[int] = []
+@contextlib.contextmanager
+def _noted(stuck: list[str]) -> Iterator[None]:
+    """Note what was waited for in vain, and go on: the judgement says what came of it."""
+    try:
+        yield
+    except AssertionError as error:
+        stuck.append(str(error))
+
+
+def _disturb(
+    cluster: Cluster, faults: Sequence[Fault], schedule: Schedule, begun: list[int]
+) -> None:
+    """Inject the faults one after the other, so that they overlap, and heal them in turn.
+
+    Notes when each was ``begun``. Fails where the installation does not live through one in time.
+    """
     for_s = schedule.duration_s
     time.sleep(for_s * schedule.random.uniform(0.2, 0.4))
     with ExitStack() as healing:
@@ -76,7 +105,6 @@ def _disturb(cluster: Cluster, faults: Sequence[Fault], schedule: Schedule) -> l
             healing.enter_context(fault.disturb(cluster, schedule.random))
             time.sleep(schedule.random.uniform(0, 0.3))
         time.sleep(max(fault.hold_s for fault in faults) if faults else 0)
-    return begun
 
 
 def _settle(cluster: Cluster) -> None:

@@ -9,37 +9,46 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
-from tests.conftest import absent
-
 ROOT = Path(__file__).parents[2]
 COMMIT = (Path(__file__).parent / "commit").read_text().strip()
 CACHE = ROOT / ".cache" / "previous"
 
 
 @cache
+def lacks() -> str | None:
+    """Why the release before cannot be had here; None where its folder is there."""
+    try:
+        _take(CACHE / COMMIT)
+    except (OSError, subprocess.CalledProcessError) as error:
+        return f"no commit {COMMIT[:12]} to run beside this one: git fetch --unshallow ({error})"
+    return None
+
+
 def folder() -> Path:
-    """The folder of the release before; tests that need it are absent where history lacks it."""
-    target = CACHE / COMMIT
+    """The folder of the release before."""
+    assert lacks() is None, lacks()
+    return CACHE / COMMIT
+
+
+def environment() -> dict[str, str]:
+    """What a Python process needs in its environment to run the release before, in its folder."""
+    return {"PYTHONPATH": str(folder())}
+
+
+def _take(target: Path) -> None:
     if target.is_dir():
-        return target
+        return
     CACHE.mkdir(parents=True, exist_ok=True)
     made = Path(tempfile.mkdtemp(prefix="new-", dir=CACHE))
     try:
         files = _git("archive", "--format=tar", COMMIT)
         subprocess.run(["tar", "-x", "-C", str(made)], input=files, check=True)
         made.rename(target)
-    except (OSError, subprocess.CalledProcessError) as error:
-        shutil.rmtree(made, ignore_errors=True)
+    except OSError:
         if not target.is_dir():  # else another process of the suite was first
-            absent(
-                f"no commit {COMMIT[:12]} to run beside this one: git fetch --unshallow ({error})"
-            )
-    return target
-
-
-def environment() -> dict[str, str]:
-    """What a Python process needs in its environment to run the release before, in its folder."""
-    return {"PYTHONPATH": str(folder())}
+            raise
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
 
 
 def _git(*words: str) -> bytes:

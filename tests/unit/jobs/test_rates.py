@@ -62,6 +62,16 @@ def test_requests_come_back_evenly(new_rates: NewRates, clock: Clock) -> None:
     assert admitted(rates, 100) == 10
 
 
+def test_where_the_clock_went_back_nothing_has_been_spent(
+    new_rates: NewRates, clock: Clock
+) -> None:
+    rates = new_rates(60)
+    clock.forward(3_600_000)
+    rates.spend("acme")
+    clock.forward(-3_600_000)
+    assert admitted(rates, 100) == 60
+
+
 def test_over_an_hour_no_more_pass_than_may(new_rates: NewRates, clock: Clock) -> None:
     rates, passed = new_rates(10), 0
     for _ in range(3_600):

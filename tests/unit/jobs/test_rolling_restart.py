@@ -12,6 +12,7 @@ from jobs.job import RECORD_VERSION, Claim, Draft, Outcome, Status
 from jobs.ledger import Ledger, Limits
 from jobs.request import Parameters
 from llava_jobs.embedded import EmbeddedStore
+from tests.conftest import absent
 from tests.ledgers import (
     FAILURE,
     MODEL,
@@ -23,6 +24,7 @@ from tests.ledgers import (
     records,
     webhook,
 )
+from tests.previous import release
 from tests.previous.ledger import PreviousLedger
 
 STEPS = 400
@@ -36,6 +38,8 @@ ANSWER = Outcome(Status.SUCCEEDED, answer=TEXT)
 @pytest.fixture
 def before(store: EmbeddedStore, client: Any, clock: Clock) -> Iterator[PreviousLedger]:
     """A ledger of the release before, on the same store and by the same clock."""
+    if reason := release.lacks():
+        absent(reason)
     with PreviousLedger(store.url, clock) as running:
         yield running
 
