@@ -8,6 +8,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from llava_jobs.demo import PICTURES
+from tests.browser.axe import flawless
 from tests.browser.browsers import NewPage, sign_in, visit
 from tests.browser.questions import CODE, RED, ask
 from tests.installations import Installation
@@ -43,6 +44,7 @@ def test_a_waiting_card_says_that_its_server_is_away_and_goes_on_when_it_is_back
     turn = ask(page, "What colour is the light, out of reach?")
     lost = turn.get_by_text("The server cannot be reached. Trying again")
     expect(lost).to_be_visible()
+    flawless(page)
     page.unroute("**/events")
     expect(lost).to_be_hidden()
     halted()
@@ -78,6 +80,7 @@ def test_when_the_session_is_over_the_form_is_kept_and_sent_after_signing_in_aga
     sign_out_elsewhere(page)
     page.locator("#ask").click()
     expect(page.get_by_role("alert")).to_contain_text("Your session is over")
+    flawless(page)
     expect(page.locator("#chosen-name")).to_have_text("landscape.jpg")
     expect(page.locator("#question")).to_have_value("What is the error code?")
     sign_in_beside(page, answering.key)
