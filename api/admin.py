@@ -9,13 +9,14 @@ from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
 from api.private import private
+from api.queries import KeysQuery, TenantsQuery, read_query
 from api.representation import moment
 from api.services import services
 from api.validation import Duration, Fields, read_json
 from jobs.durations import milliseconds
 from jobs.errors import InvalidRequest, NotFound
-from jobs.keys import LONGEST_S, Key, Scope, tenant_names
-from jobs.tenants import MOST_BYTES, TenantLimits, is_name
+from jobs.keys import LONGEST_S, Key, Scope
+from jobs.tenants import MOST_BYTES, Tenant, TenantLimits, is_name
 
 bp = Blueprint("admin", __name__, url_prefix="/v1/admin")
 
@@ -52,9 +53,10 @@ class SetLimits(Fields):
 
 @bp.get("/keys")
 def list_keys() -> Response:
-    """List all keys, oldest first, without their secrets."""
-    data = [_key(key) for key in services().keys.list()]
-    return private({"object": "list", "data": data, "next": None})
+    """List keys by tenant, without their secrets."""
+    query = read_query(KeysQuery, request.args)
+    keys, after = services().keys.page(tenant=query.tenant, after=query.after, limit=query.limit)
+    return private({"object": "list", "data": [_key(key) for key in keys], "next": after})
 
 
 @bp.post("/keys")
@@ -92,10 +94,11 @@ def revoke_key(key_id: str) -> Response:
 
 @bp.get("/tenants")
 def list_tenants() -> Response:
-    """List the tenants that have keys or limits."""
-    parts = services()
-    data = [_tenant(name) for name in tenant_names(parts.keys, parts.tenants)]
-    return private({"object": "list", "data": data, "next": None})
+    """List the tenants that have keys or limits, by name."""
+    query = read_query(TenantsQuery, request.args)
+    tenants, has_more = services().tenants.page(after=query.after, limit=query.limit)
+    after = tenants[-1].name if has_more else None
+    return private({"object": "list", "data": [_shown(one) for one in tenants], "next": after})
 
 
 @bp.get("/tenants/<name>")
@@ -138,11 +141,15 @@ def _key(key: Key) -> dict[str, Any]:
 
 
 def _tenant(name: str) -> dict[str, Any]:
-    parts = services()
-    own = parts.tenants.limits(name)
+    tenants = services().tenants
+    return _shown(Tenant(name, tenants.queued(name), tenants.limits(name)))
+
+
+def _shown(tenant: Tenant) -> dict[str, Any]:
+    own = tenant.limits
     return {
-        "name": name,
-        "queued": parts.tenants.queued(name),
+        "name": tenant.name,
+        "queued": tenant.queued,
         "limits": {
             "queued_jobs": own.queued_jobs,
             "requests_per_minute": own.requests_per_minute,

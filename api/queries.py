@@ -53,6 +53,21 @@ class GroupQuery(Query):
     after: str | None = None
 
 
+class KeysQuery(Query):
+    """Which keys to list."""
+
+    tenant: Annotated[str, StringConstraints(min_length=1, max_length=64)] | None = None
+    after: str | None = None
+    limit: int = Field(default=100, ge=1, le=1000)
+
+
+class TenantsQuery(Query):
+    """Which tenants to list: those behind a name."""
+
+    after: str | None = None
+    limit: int = Field(default=100, ge=1, le=1000)
+
+
 class EventsQuery(Query):
     """Which events to show: those behind a cursor."""
 

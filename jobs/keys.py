@@ -18,7 +18,7 @@ from jobs.errors import ConfigurationError, NotFound, Unauthorized
 from jobs.records import decoded
 from jobs.scripts import PREFIX, Durability, Scripts
 from jobs.store import told_plainly
-from jobs.tenants import Tenants, named
+from jobs.tenants import BY_TENANT, Tenants, index_keys, named
 
 _FORM = re.compile(r"lj_([a-z0-9]{8,32})_([A-Za-z0-9]{32,128})")
 DEFAULT_TENANT = "default"
@@ -137,6 +137,23 @@ class Keys:
         if gone := set(ids) - {key.id for key in found}:
             self._scripts.run("trim_keys", *gone)
         return sorted(found, key=lambda key: (key.created, key.id))
+
+    def page(
+        self, *, tenant: str | None = None, after: str | None = None, limit: int = 100
+    ) -> tuple[list[Key], str | None]:
+        """Return keys by tenant, or of one tenant, by id, and the cursor of what comes behind."""
+        index_keys(self._client)
+        lowest = f"({after}" if after else f"[{tenant}," if tenant else "-"
+        # '-' comes next to the comma.
+        highest = f"({tenant}-" if tenant else "+"
+        with told_plainly(), self._client.pipeline(transaction=False) as pipe:
+            entries = self._client.zrangebylex(BY_TENANT, lowest, highest, 0, limit + 1)
+            ids = [entry.decode().partition(",")[2] for entry in entries[:limit]]
+            for key_id in ids:
+                pipe.hgetall(f"{PREFIX}key:{key_id}")
+            records = zip(ids, pipe.execute(), strict=True)
+        found = [self._read(key_id, decoded(fields)) for key_id, fields in records if fields]
+        return found, entries[limit - 1].decode() if len(entries) > limit else None
 
     def get(self, key_id: str) -> Key:
         """Return a key by its id; raises NotFound."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import redis
 
 from jobs.errors import ConfigurationError
-from jobs.records import decoded
-from jobs.scripts import PREFIX
+from jobs.records import decoded, record
+from jobs.scripts import PREFIX, Scripts
 from jobs.store import told_plainly
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
@@ -18,6 +19,8 @@ MOST_WAITING = 1_000
 MOST_BYTES = 10**15
 """The largest limit of bytes that can be set."""
 _INDEX = f"{PREFIX}tenants"
+BY_TENANT = f"{PREFIX}keys-by-tenant"
+"""All keys as `tenant,key's id`; of a tenant with limits there is `tenant,`, too."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,15 @@ class TenantLimits:
     image_bytes: int | None = None
 
 
+@dataclass(frozen=True)
+class Tenant:
+    """A tenant: how many of its jobs wait, and its own limits."""
+
+    name: str
+    queued: int
+    limits: TenantLimits
+
+
 class Tenants:
     """The limits of all tenants, where the ledger's scripts read them.
 
@@ -49,13 +61,19 @@ class Tenants:
         with told_plainly():
             return sorted(name.decode() for name in self._client.smembers(_INDEX))
 
+    def page(self, *, after: str | None = None, limit: int = 100) -> tuple[list[Tenant], bool]:
+        """Return tenants that have keys or limits, by name, and whether there are more."""
+        index_keys(self._client)
+        has_more, *found = Scripts(self._client).run("tenants", after or "", limit)
+        tenants = [
+            Tenant(n.decode(), int(queued), _limits(record(own))) for n, queued, own in found
+        ]
+        return tenants, bool(has_more)
+
     def limits(self, tenant: str) -> TenantLimits:
         """Return the limits that a tenant has of its own."""
         with told_plainly():
-            fields = decoded(self._client.hgetall(_key(tenant)))
-        return TenantLimits(
-            **{name: int(fields[name]) for name in vars(TenantLimits()) if name in fields}
-        )
+            return _limits(decoded(self._client.hgetall(_key(tenant))))
 
     def set_limits(self, tenant: str, limits: TenantLimits) -> None:
         """Set all of a tenant's own limits at once; raises ConfigurationError for a bad name."""
@@ -65,8 +83,10 @@ class Tenants:
             if fields:
                 pipe.hset(_key(tenant), mapping=fields)
                 pipe.sadd(_INDEX, tenant)
+                pipe.zadd(BY_TENANT, {f"{tenant},": 0})
             else:
                 pipe.srem(_INDEX, tenant)
+                pipe.zrem(BY_TENANT, f"{tenant},")
             pipe.execute()
 
     def waiting(self, most: int = MOST_WAITING) -> dict[str, int]:
@@ -94,6 +114,23 @@ def named(tenant: str) -> str:
             "a tenant's name is up to 64 letters, digits, '.', '_' and '-'", param="tenant"
         )
     return tenant
+
+
+def index_keys(client: redis.Redis) -> None:
+    """Have the index be whole, in which an older version that runs beside us writes nothing."""
+    with told_plainly(), client.pipeline(transaction=False) as pipe:
+        pipe.zcard(BY_TENANT)
+        pipe.scard(f"{PREFIX}keys")
+        pipe.scard(_INDEX)
+        entries, keys, tenants = pipe.execute()
+    if entries != keys + tenants:
+        Scripts(client).run("index_keys")
+
+
+def _limits(fields: Mapping[str, str]) -> TenantLimits:
+    return TenantLimits(
+        **{name: int(fields[name]) for name in vars(TenantLimits()) if name in fields}
+    )
 
 
 def _key(tenant: str) -> str:

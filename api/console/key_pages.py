@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import Any
 
 from flask import Blueprint, redirect, request, url_for
 from werkzeug.wrappers import Response
@@ -12,12 +11,14 @@ from werkzeug.wrappers import Response
 from api.console.rendering import page
 from api.services import services
 from jobs.errors import ConfigurationError, InvalidRequest
-from jobs.keys import Key, Scope, tenant_names
-from jobs.tenants import MOST_BYTES, TenantLimits, is_name
+from jobs.keys import Key, Scope
+from jobs.tenants import MOST_BYTES, Tenant, TenantLimits, is_name
 
 bp = Blueprint("keys", __name__, url_prefix="/console/keys")
 
 MOST_SHOWN = 100
+MOST_NAMED = 1_000
+"""Tenants that the page offers to choose from."""
 LIVES = {"": None, "30": 30 * 86_400, "90": 90 * 86_400, "365": 365 * 86_400}
 """How long a key may be made to work, by days; seconds."""
 OVERLAPS = {"0": 0, "1": 3_600, "24": 86_400, "168": 7 * 86_400}
@@ -83,19 +84,20 @@ def limit() -> Response:
 def _page(status: int = 200, *, made: str | None = None, error: str | None = None) -> Response:
     parts = services()
     wanted = request.args.get("tenant", "").strip()
-    everyone = tenant_names(parts.keys, parts.tenants)
-    found = [key for key in parts.keys.list() if not wanted or key.tenant == wanted]
-    names = [name for name in everyone if not wanted or name == wanted][:MOST_SHOWN]
+    keys, after = parts.keys.page(
+        tenant=wanted or None, after=request.args.get("after"), limit=MOST_SHOWN
+    )
+    everyone, _ = parts.tenants.page(limit=MOST_NAMED)
     done = request.args.get("done")
     return page(
         "operations_keys.html",
         status,
         here=None if request.method == "GET" else url_for("pages.keys.show"),
-        keys=_newest_first(found)[:MOST_SHOWN],
-        count=len(found),
+        keys=keys,
+        after=after,
         most=MOST_SHOWN,
-        everyone=everyone[:1000],
-        tenants=[_tenant(name) for name in names],
+        everyone=[one.name for one in everyone],
+        tenants=_only(wanted, keys) if wanted else everyone[:MOST_SHOWN],
         scopes=list(Scope),
         lives=list(LIVES),
         overlaps=list(OVERLAPS),
@@ -107,13 +109,12 @@ def _page(status: int = 200, *, made: str | None = None, error: str | None = Non
     )
 
 
-def _newest_first(keys: Sequence[Key]) -> list[Key]:
-    return sorted(keys, key=lambda key: (-key.created, key.id))
-
-
-def _tenant(name: str) -> dict[str, Any]:
+def _only(name: str, keys: Sequence[Key]) -> list[Tenant]:
+    """Return one tenant, if it has keys or limits."""
     tenants = services().tenants
-    return {"name": name, "waiting": tenants.queued(name), "limits": tenants.limits(name)}
+    limits = tenants.limits(name)
+    is_known = keys or limits != TenantLimits()
+    return [Tenant(name, tenants.queued(name), limits)] if is_known else []
 
 
 def _number(name: str, least: int, most: int) -> int | None:

@@ -297,7 +297,7 @@ class DeliveryList(Listed):
 
 
 class KeyList(Listed):
-    """Keys, oldest first."""
+    """Keys by tenant, and by id."""
 
     data: list[Key]
 

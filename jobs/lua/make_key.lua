@@ -1,8 +1,13 @@
 -- Makes a key, in the place of one with the same id.
 -- ARGV: now, id, ms after which nothing is known of it or '', then name and value of each of its fields
 local record, keys = key('key', ARGV[2]), key('keys')
+local index, before = key('keys-by-tenant'), redis.call('HGET', record, 'tenant')
+if before then
+  redis.call('ZREM', index, before .. ',' .. ARGV[2])
+end
 redis.call('DEL', record)
 redis.call('HSET', record, unpack(ARGV, 4))
+redis.call('ZADD', index, 0, redis.call('HGET', record, 'tenant') .. ',' .. ARGV[2])
 if ARGV[3] ~= '' then
   redis.call('PEXPIRE', record, ARGV[3])
 end

@@ -7,8 +7,9 @@ from api.openapi.answers import Key, KeyList, NewKey, Tenant, TenantList
 from api.openapi.examples import listed
 from api.openapi.faults import at_their_status
 from api.openapi.operation import Answer, Body, Link, Operation, Section
-from api.openapi.parameters import named
+from api.openapi.parameters import named, of_query
 from api.openapi.schemas import TENANT
+from api.queries import KeysQuery, TenantsQuery
 
 _KEY_ID = named("key_id", "the key", "4f5a6b7c8d9e")
 _NAME = named("name", "the tenant", "acme", **TENANT)
@@ -45,6 +46,8 @@ SECTION = Section(
             "GET /v1/admin/keys",
             "list_keys",
             "List keys",
+            detail="By tenant, and by id. Pass `next` as `after` until it is `null`.",
+            parameters=of_query(KeysQuery, tenant="acme", after="acme,4f5a6b7c8d9e", limit=100),
             answers=(Answer(200, "without their secrets", KeyList, listed(_KEY)),),
         ),
         Operation(
@@ -95,7 +98,8 @@ SECTION = Section(
             "GET /v1/admin/tenants",
             "list_tenants",
             "List tenants",
-            detail="Those with keys or limits.",
+            detail="Those with keys or limits, by name. Pass `next` as `after` until it is `null`.",
+            parameters=of_query(TenantsQuery, after="acme", limit=100),
             answers=(Answer(200, "the tenants", TenantList, listed(_TENANT)),),
         ),
         Operation(

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from jobs.keys import Keys, Scope
 from tests.unit.api.conftest import DATA_URI, Caller, assert_problem, body
-from tests.unit.api.forms import MIME, written_in_order
+from tests.unit.api.forms import MIME, File, written_in_order
 
 SCALARS: st.SearchStrategy[Any] = (
     st.none()
@@ -178,5 +178,5 @@ FORMS = st.sampled_from(
 )
 def test_any_form(api: Caller, form: tuple[str, list[tuple[str, str]]], file: str) -> None:
     path, fields = form
-    parts = [*fields, (file, ("a.jsonl", b"{}"))]
+    parts: list[tuple[str, str | File]] = [*fields, (file, ("a.jsonl", b"{}"))]
     assert_never_ours(api("POST", path, data=written_in_order(parts), content_type=MIME))

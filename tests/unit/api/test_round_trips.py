@@ -8,6 +8,7 @@ import pytest
 from flask import Flask
 from redis.connection import AbstractConnection
 
+from jobs.keys import Keys, Scope
 from jobs.ledger import Ledger
 from jobs.pace import Paces
 from tests.ledgers import ANSWER, MODEL, submitted
@@ -74,3 +75,17 @@ def test_a_group_of_250_is_a_script_for_100_jobs_and_one_sync(
     looks = 1 if method == "POST" else 0
     assert len(trips) == 2 + 3 + looks, "the key and the rate; the group; the scripts; the jobs"
     assert sum(b"WAITAOF" in packed(sent) for sent in trips) == 1, "the sync to disk"
+
+
+@pytest.mark.parametrize(("path", "needed"), [("keys", 3), ("tenants", 2)])
+def test_a_list_for_administrators_is_as_many_round_trips_however_many_there_are(
+    app: Flask, client: Any, trips: list[Any], path: str, needed: int
+) -> None:
+    keys = Keys(client)
+    admin = Caller(app.test_client(), keys.create("ops", scopes=[Scope.ADMIN]))
+    for number in range(150):
+        keys.create(f"tenant-{number}")
+    admin("GET", f"/v1/admin/{path}")  # which connects, and brings the scripts
+    trips.clear()
+    assert len(admin("GET", f"/v1/admin/{path}").get_json()["data"]) == 100
+    assert len(trips) == 1 + needed, "the key and the rate; the index, a page of it, its records"
