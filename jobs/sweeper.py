@@ -17,6 +17,9 @@ from jobs.settings import Settings
 SLICE = 50
 """Jobs that one script looks at: a few milliseconds of the store's."""
 
+RETIRED_MS = 30 * 86_400_000
+"""How long after its last claim a model that nobody serves is forgotten."""
+
 _log = structlog.get_logger()
 
 
@@ -46,7 +49,10 @@ class Sweeper(Background):
         if has_more is None:
             return False
         for model in self._ledger.models():
-            missing = self._hints.missing(model, sum(self._ledger.queued(model).values()))
+            queued = sum(self._ledger.queued(model).values())
+            if not queued:
+                self._ledger.scripts.run("retire", model, RETIRED_MS)
+            missing = self._hints.missing(model, queued)
             if missing and self._hints.publish(model, missing):
                 self._ledger.scripts.run("count", "republished_hints", missing)
         return has_more

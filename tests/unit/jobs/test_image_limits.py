@@ -81,7 +81,7 @@ def test_a_picture_counts_once_however_many_show_it(ledger: Ledger, client: Any)
 def test_a_refused_job_leaves_nothing_and_counts_for_nothing(ledger: Ledger, client: Any) -> None:
     with pytest.raises(TenantImagesFull):
         show(ledger, 1, 2, 3, 4)
-    assert client.keys(f"{PREFIX}*") == []
+    assert [key for key in client.keys(f"{PREFIX}*") if key != b"lj:durable"] == []
 
 
 @pytest.mark.parametrize("how", ["erased", "discarded", "written"])
