@@ -134,8 +134,8 @@ class Keys:
                 for key_id, fields in zip(ids, pipe.execute(), strict=True)
                 if fields
             ]
-        if gone := set(ids) - {key.id for key in found}:
-            self._scripts.run("trim_keys", *gone)
+        if len(found) < len(ids):
+            self._scripts.run("index_keys")  # some have expired a month ago
         return sorted(found, key=lambda key: (key.created, key.id))
 
     def page(
@@ -153,6 +153,8 @@ class Keys:
                 pipe.hgetall(f"{PREFIX}key:{key_id}")
             records = zip(ids, pipe.execute(), strict=True)
         found = [self._read(key_id, decoded(fields)) for key_id, fields in records if fields]
+        if len(found) < len(ids):
+            self._scripts.run("index_keys")  # some have expired a month ago
         return found, entries[limit - 1].decode() if len(entries) > limit else None
 
     def get(self, key_id: str) -> Key:

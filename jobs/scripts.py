@@ -28,7 +28,7 @@ _RELIEVING = frozenset(
         *("abandon", "supersede", "discard", "spend", "deliver", "delivered", "count", "signals"),
         *("intake", "drain", "revoke_key", "enable", "hint"),
         *("take_batch", "write_lines", "move_batch", "stop_batch", "erase_file"),
-        *("list", "ended_lines", "rest_batch", "retire", "trim_keys", "tenants", "index_keys"),
+        *("list", "ended_lines", "rest_batch", "retire", "tenants", "index_keys"),
     }
 )
 """What makes room, or lets work and its callers go on, and so must run where memory is full."""

@@ -13,7 +13,7 @@ NOT_FOR_WORKERS = {
     *("key", "keys", "session", "tenants", "limits", "rate", "paused"),
     # What only the API writes.
     *("seq", "upload", "file", "files", "batches", "open-batches"),
-    *("webhook-secret", "gone-tenants", "gone-since", "call"),
+    *("webhook-secret", "keys-by-tenant", "gone-tenants", "gone-since", "call"),
 }
 
 

@@ -65,7 +65,8 @@ class Operation:
 
 NO_STATE = {
     *("shared", "list", "spend", "say", "listen", "count", "signals"),
-    *("ended_lines", "take_batch", "rest_batch", "hint", "retire", "trim_keys", "leave"),
+    *("ended_lines", "take_batch", "rest_batch", "hint", "retire", "leave"),
+    *("index_keys", "tenants"),
 }
 """Scripts that change nothing of which anybody was promised that it stays."""
 
