@@ -11,7 +11,8 @@ local POSTPONED = 60 * 1000
 
 if sweeper ~= '' then
   local leader = redis.call('GET', key('sweeper'))
-  if leader and leader ~= sweeper then
+  -- One who leads for longer than anybody may began to before the clock went back.
+  if leader and leader ~= sweeper and redis.call('PTTL', key('sweeper')) <= 2 * lead then
     return {}
   end
   redis.call('SET', key('sweeper'), sweeper, 'PX', lead)
@@ -34,6 +35,11 @@ redis.call('SET', key('swept'), whole(now))
 if dark > 0 and now - last > dark then
   for _, id in ipairs(redis.call('ZRANGE', key('leases'), 0, -1)) do
     redis.call('ZADD', key('leases'), 'XX', 'GT', whole(now + lease), id)
+  end
+elseif now < last then
+  -- The clock went back: no lease of before lasts longer than one from now.
+  for _, id in ipairs(redis.call('ZRANGE', key('leases'), 0, -1)) do
+    redis.call('ZADD', key('leases'), 'XX', 'LT', whole(now + lease), id)
   end
 end
 

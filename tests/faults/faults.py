@@ -92,14 +92,32 @@ _ALL = (
         hold_s=2.0,
     ),
     Fault(
+        "full_past_lease",
+        "no memory left for longer than a lease, and a worker is killed meanwhile",
+        store_faults.full_past_lease,
+    ),
+    Fault(
         "second_start",
         "another store is started on the folder while the store does not answer",
         store_faults.second_start,
     ),
     Fault(
+        "failover",
+        "the replica hears nothing for 3 s, the store is killed, the replica takes its place",
+        store_faults.failover,
+        layout=Layout(replica=True),
+        forgetful=True,
+    ),
+    Fault(
         "clock_forth",
         "the store's clock goes an hour forth, and a worker with jobs in flight is killed",
         store_faults.clock_forth,
+        layout=Layout(clock=True),
+    ),
+    Fault(
+        "clock_back",
+        "the store's clock goes an hour back, and a worker with jobs in flight is killed",
+        store_faults.clock_back,
         layout=Layout(clock=True),
     ),
     Fault(

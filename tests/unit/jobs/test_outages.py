@@ -9,6 +9,7 @@ from jobs.errors import LedgerFull
 from jobs.hints import Hints, celery_app
 from jobs.image_store import ImageStore
 from jobs.ledger import Ledger
+from jobs.scripts import PREFIX
 from jobs.sweeper import Sweeper
 from tests.conftest import NewLedger
 from tests.ledgers import (
@@ -25,6 +26,7 @@ from tests.ledgers import (
 )
 
 LEASE = 30_000
+HOUR = 3_600_000
 
 
 def outcomes(ledger: Ledger, job_id: str) -> list[str | None]:
@@ -117,6 +119,30 @@ def test_while_sweeps_go_on_a_silent_workers_lease_expires_in_time(
         clock.forward(LEASE // 4)
     assert ledger.sweep(spare_after_ms=LEASE // 2).leases_expired == 1
     assert status_of(ledger, job_id) == ("queued", None)
+
+
+def test_a_lease_of_before_the_clock_went_back_lasts_no_longer_than_one_from_now(
+    ledger: Ledger, clock: Clock
+) -> None:
+    clock.forward(HOUR)
+    job_id = submitted(ledger)
+    claimed(ledger)
+    ledger.sweep(spare_after_ms=LEASE // 2)
+    clock.forward(-HOUR)
+    assert ledger.sweep(spare_after_ms=LEASE // 2).leases_expired == 0
+    for _ in range(3):
+        clock.forward(LEASE // 3)
+        ledger.sweep(spare_after_ms=LEASE // 2)
+    assert status_of(ledger, job_id) == ("queued", None)
+
+
+def test_who_led_the_sweep_before_the_clock_went_back_is_followed_by_another(
+    client: Any, ledger: Ledger
+) -> None:
+    ledger.sweep(sweeper="gone", lead_ms=3_000)
+    client.pexpire(f"{PREFIX}sweeper", HOUR)
+    ledger.sweep(sweeper="another", lead_ms=3_000)
+    assert client.get(f"{PREFIX}sweeper") == b"another"
 
 
 def test_a_worker_that_breaks_down_says_so_and_its_jobs_are_suspects_at_once(
