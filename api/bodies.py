@@ -5,10 +5,16 @@ Whoever has no turn yet is not read from, so that its bytes stay where they are.
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from functools import cache
+from io import RawIOBase
+from typing import IO
 
 from flask import Flask, current_app, g, request
+from werkzeug.exceptions import RequestEntityTooLarge, RequestTimeout
 
 from api.fair_semaphore import Crowded, FairSemaphore
 from jobs.errors import BodiesFull, TooManyBodies
@@ -21,6 +27,11 @@ WAITING_OF_ONE = 16
 WAIT_S = 8.0
 """How long one waits, which its sender's time is above (``api.arrivals``)."""
 RETRY_AFTER_S = 2
+STEP_BYTES = 1 << 20
+"""How much more is held at a time of a body whose length is not told."""
+SLOW_S = 10.0
+SLOW_BYTES_PER_S = 262_144
+"""While others wait, whoever holds room has so many seconds, and more as its bytes come so fast."""
 _PIECE = 65_536
 
 
@@ -54,6 +65,11 @@ class Bodies:
             ) from None
         return cache(lambda: self._bytes.release(tenant, size))
 
+    @property
+    def are_awaited(self) -> bool:
+        """Whether anybody waits for room."""
+        return self._bytes.waiting > 0
+
 
 def init_app(app: Flask, bodies: Bodies) -> None:
     """Have bodies of requests be read within a budget."""
@@ -62,14 +78,21 @@ def init_app(app: Flask, bodies: Bodies) -> None:
 
 
 def hold() -> None:
-    """Wait until the request's body may be read; raises TooManyBodies, BodiesFull."""
+    """Wait until the request's body may be read, and have it be read within the budget.
+
+    One whose length is not told is counted as it comes. Nobody without a key sends a long one.
+    Raises TooManyBodies, BodiesFull, RequestEntityTooLarge.
+    """
     most, length = request.max_content_length, request.content_length
-    size = length if length is not None else most or 0
-    if "let_go_of_body" in g or size <= FREE_BYTES or (most is not None and size > most):
+    if "body" in g or (length or 0) > (most or math.inf):
         return
-    caller = g.get("caller")
-    bodies: Bodies = current_app.extensions["bodies"]
-    g.let_go_of_body = bodies.hold(caller.tenant if caller else "", size)
+    if "caller" not in g:
+        if length is None or length > FREE_BYTES:
+            raise RequestEntityTooLarge
+        return
+    g.body = _Counted(request.stream, current_app.extensions["bodies"], g.caller.tenant)
+    g.body.expect(length or 0)
+    request.stream = g.body
 
 
 def read() -> bytearray:
@@ -86,5 +109,45 @@ def read() -> bytearray:
 
 def let_go() -> None:
     """Say that nothing of the request's body is needed any longer."""
-    if "let_go_of_body" in g:
-        g.let_go_of_body()
+    if "body" in g:
+        g.body.let_go()
+
+
+class _Counted(RawIOBase):
+    """A body that is read as far as there is room for it."""
+
+    def __init__(self, stream: IO[bytes], bodies: Bodies, tenant: str) -> None:
+        super().__init__()
+        self._stream = stream
+        self._bodies = bodies
+        self._tenant = tenant
+        self._count = 0
+        self._room = FREE_BYTES
+        self._held = ExitStack()
+        self._began = time.monotonic()
+
+    def expect(self, size: int) -> None:
+        """Wait for room for so many bytes in all; raises TooManyBodies, BodiesFull."""
+        if size > self._room:
+            self._held.callback(self._bodies.hold(self._tenant, size - self._room))
+            self._room = size
+            self._began = time.monotonic()
+
+    def let_go(self) -> None:
+        """Give back all room."""
+        self._held.close()
+
+    def read(self, size: int = -1) -> bytes:
+        """Return more of it; raises RequestTimeout where others wait and it comes too slowly."""
+        spent = time.monotonic() - self._began
+        if self._bodies.are_awaited and spent > SLOW_S + self._count / SLOW_BYTES_PER_S:
+            raise RequestTimeout
+        data = self._stream.read(size)
+        self._count += len(data)
+        if self._count > self._room:
+            self.expect(self._count + STEP_BYTES)
+        return data
+
+    def readable(self) -> bool:
+        """Whether it can be read."""
+        return True

@@ -76,7 +76,8 @@ class FairSemaphore:
         with self._lock:
             if waiter.granted.is_set():
                 return
-            own = not self._is_within_share(tenant, units)
+            # Its own turn may have to wait for another one of its tenant's.
+            own = not self._is_within_share(tenant, self._queues[tenant][0].units)
             self._leave(tenant, waiter)
             raise Crowded(own=own)
 

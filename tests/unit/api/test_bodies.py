@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -99,6 +100,50 @@ def test_whatever_becomes_of_a_request_its_bytes_are_given_back(
     assert api("POST", "/v1/images", json=too_long).status_code == 413
     not_json = {"data": b"{" * 2 * FREE_BYTES, "content_type": "application/json"}
     assert api("POST", "/v1/jobs", **not_json).status_code == 400
+    assert is_free(bodies)
+
+
+def test_nobody_without_a_key_sends_a_long_body(app: Flask, bodies: Bodies) -> None:
+    form = written({"key": "k", "image": ("a.png", bytes(2 * FREE_BYTES))})
+    answer = app.test_client().post(
+        "/sign-in", data=form, content_type=MIME, headers={"Origin": "http://localhost"}
+    )
+    assert answer.status_code == 413
+    assert is_free(bodies)
+
+
+def test_a_body_of_unknown_length_is_counted_as_it_comes(
+    app: Flask, api: Caller, bodies: Bodies, noise: bytes
+) -> None:
+    form = written({"question": "Which?", "image": ("a.png", noise)})
+
+    def send() -> int:
+        return api(
+            "POST",
+            "/v1/jobs",
+            input_stream=io.BytesIO(form),
+            content_type=MIME,
+            headers={"Transfer-Encoding": "chunked"},
+            environ_overrides={"wsgi.input_terminated": True},
+        ).status_code
+
+    # It needs its steps of room, and not as much as the longest body.
+    app.extensions["bodies"] = bodies = Bodies(4 << 20, wait_s=0)
+    assert send() == 202
+    assert is_free(bodies)
+    let_go = bodies.hold("another", 4 << 20)
+    assert send() == 503
+    let_go()
+    assert is_free(bodies)
+
+
+def test_whoever_holds_room_and_is_slow_is_cut_off_while_others_wait(
+    app: Flask, api: Caller, bodies: Bodies, noise: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api.bodies.SLOW_S", -1.0)
+    assert api.create(**fields(noise)).status_code == 202, "nobody waits"
+    monkeypatch.setattr(Bodies, "are_awaited", True)
+    assert_problem(api.create(**fields(noise)), 408, "request_timeout")
     assert is_free(bodies)
 
 
