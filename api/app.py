@@ -104,7 +104,8 @@ def create_app(settings: Settings) -> Flask:
     auth.init_app(app)
     rates.init_app(app)
     problems.init_app(app)
-    bodies.init_app(app, bodies.Bodies(settings.body_bytes))
+    longest = settings.max_body_bytes + bodies.STEP_BYTES
+    bodies.init_app(app, bodies.Bodies(settings.body_bytes, longest=longest))
     pages.init_app(app, client, settings)
 
     def heard(job_id: str, word: str, owner: str) -> None:

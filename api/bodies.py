@@ -36,15 +36,16 @@ _PIECE = 65_536
 
 
 class Bodies:
-    """At most ``most`` bytes of bodies, three quarters of them one tenant's.
+    """At most ``most`` bytes of bodies, three quarters of them one tenant's, or its ``longest``.
 
     A longer body than that is taken while no other is there.
     """
 
-    def __init__(self, most: int, *, wait_s: float = WAIT_S) -> None:
+    def __init__(self, most: int, *, longest: int = 0, wait_s: float = WAIT_S) -> None:
         self._wait_s = wait_s
+        of_one = max(most * 3 // 4, longest)
         self._bytes = FairSemaphore(
-            most, of_one=most * 3 // 4, waiting=WAITING, waiting_of_one=WAITING_OF_ONE
+            max(most, of_one), of_one=of_one, waiting=WAITING, waiting_of_one=WAITING_OF_ONE
         )
 
     def hold(self, tenant: str, size: int) -> Callable[[], None]:
