@@ -7,7 +7,7 @@ import hmac
 import re
 import secrets
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
@@ -140,7 +140,7 @@ class Keys:
 
     def page(
         self, *, tenant: str | None = None, after: str | None = None, limit: int = 100
-    ) -> tuple[list[Key], str | None]:
+    ) -> tuple[Sequence[Key], str | None]:
         """Return keys by tenant, or of one tenant, by id, and the cursor of what comes behind."""
         index_keys(self._client)
         lowest = f"({after}" if after else f"[{tenant}," if tenant else "-"
