@@ -61,6 +61,9 @@ def show_published(report: Report) -> int:
     for number, case in enumerate(CASES, 1):
         began = time.monotonic()
         click.echo(f"[{number}/{len(CASES)}] what {case.name} publishes ... ", nl=False)
+        if lacks := case.layout.lacks:
+            click.echo(f"left out: {lacks}")
+            continue
         with (
             tempfile.TemporaryDirectory(prefix="faults-", dir=memory_folder()) as folder,
             Cluster(Path(folder), layout=case.layout, settings=case.settings) as cluster,

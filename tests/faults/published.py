@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from tests.eventually import eventually
+from tests.faults import soak
 from tests.faults.cluster import Cluster
 from tests.faults.helpdesk import Helpdesk, helpdesk
 from tests.faults.layout import PLAIN, Layout
@@ -149,5 +150,14 @@ CASES = (
         "a batch is lost where the replica that runs it restarts",
         "every API is replaced in the midst of a batch",
         replaced_in_a_batch,
+    ),
+    Case(
+        "SGLang",
+        "sgl-project/sglang #39122",
+        "the store of responses grows without bound",
+        "a mixed load, then ten days by the store's clock, then its keys are held to a list",
+        soak.soak,
+        soak.LAYOUT,
+        soak.SETTINGS,
     ),
 )
