@@ -87,6 +87,8 @@ def _of_counts(reading: Reading) -> Iterator[Metric]:
     yield CounterMetricFamily("llava_jobs_expired_leases", expired, reading.expired_leases)
     hints = "Hints that were missing in the broker and published again"
     yield CounterMetricFamily("llava_jobs_republished_hints", hints, reading.republished_hints)
+    unswept = "Records that the sweeper could not handle, counted each minute anew"
+    yield CounterMetricFamily("llava_jobs_unswept_records", unswept, reading.unswept)
     shared = CounterMetricFamily(
         "llava_jobs_deduplicated_jobs", "Jobs answered by another one's work", labels=["how"]
     )

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+import structlog
 
 if TYPE_CHECKING:
     from bench.results import Results
@@ -67,15 +68,21 @@ def throughput(quick: bool, count: int, in_flight: int, seed: int, turns: int) -
 @click.option("--repeats", default=300, show_default=True, help="Calls of each operation.")
 @click.option("--quick", is_flag=True, help="Up to 10,000 jobs; under a minute; keeps nothing.")
 def queue(most: int, repeats: int, quick: bool) -> None:
-    """Measure the ledger's operations by the number of queued jobs.
+    """Measure the ledger's operations by the number of queued jobs, and upkeep under load.
 
     Example: python -m bench queue --most 100000
     """
     from bench.queue_report import results
     from bench.queued import measure
+    from bench.sustained import RATE, RETENTIONS
+    from bench.sustained import measure as sustain
 
+    # The sweeper tells each second what it repaired, which is what is measured here.
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger("error"))
+    sustained = sustain(RATE, 2 if quick else RETENTIONS)
     levels = measure(10_000 if quick else most, 50 if quick else repeats)
-    _keep(results(f"python -m bench queue --most {most} --repeats {repeats}", levels), not quick)
+    command = f"python -m bench queue --most {most} --repeats {repeats}"
+    _keep(results(command, levels, sustained), not quick)
 
 
 @main.command()

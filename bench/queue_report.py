@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from matplotlib.figure import Figure
 
 from bench.queued import CONNECTIONS, FLOOR_OF, TENANTS, Level
 from bench.results import Results, Table
+from bench.sustained import FASTER, RETENTION_S, Sustained
 
 _COLOURS = {
     "submit": "#dc2626",
@@ -23,7 +25,16 @@ _MEMORY = (
 )
 
 
-def results(command: str, levels: Sequence[Level]) -> Results:
+_SUSTAINED = (
+    "Jobs are submitted and finished on disk by one process, 3 of 100 wait for a worker that does "
+    "not exist and miss their deadline, and as many have a webhook whose receiver is dead. Every "
+    f"{FASTER} ms of the jobs' clock are one of the machine's, so that a retention of an hour passes "
+    f"in {RETENTION_S:g} s; how late something was is in the machine's seconds. The sweeper looks "
+    "once a second."
+)
+
+
+def results(command: str, levels: Sequence[Level], sustained: Sustained) -> Results:
     """Put the measurement's tables, data and chart together."""
     note = (
         f"Over one connection, one call after another, at so many queued jobs of {TENANTS:,} "
@@ -37,6 +48,7 @@ def results(command: str, levels: Sequence[Level]) -> Results:
         [
             Table("Calls a second", speed_rows(levels), note),
             Table("Queue", other_rows(levels), _MEMORY),
+            Table("Upkeep under a steady load", sustained_rows(sustained), _SUSTAINED),
         ],
         {
             "tenants": TENANTS,
@@ -49,8 +61,9 @@ def results(command: str, levels: Sequence[Level]) -> Results:
                 }
                 for level in levels
             ],
+            "sustained": asdict(sustained),
         },
-        lambda: chart(levels),
+        lambda: chart(levels, sustained),
     )
 
 
@@ -77,10 +90,24 @@ def other_rows(levels: Sequence[Level]) -> list[tuple[str, ...]]:
     ]
 
 
-def chart(levels: Sequence[Level]) -> Figure:
-    """Draw the time of each operation over the depth of the queue: flat lines are the aim."""
-    figure = Figure(figsize=(8.5, 4.8), layout="constrained")
-    axes = figure.add_subplot()
+def sustained_rows(found: Sustained) -> list[tuple[str, ...]]:
+    """Return what a steady load did and how late upkeep was, head first."""
+    retentions = f"{found.seconds / RETENTION_S:.0f} retentions"
+    return [
+        ("", f"{found.wanted:,} jobs a second offered, for {retentions}"),
+        ("jobs a second that ended", f"{found.ended_per_s:,.0f}"),
+        ("jobs forgotten", f"{found.forgotten:,}"),
+        ("cores that the store took", f"{found.store_cores:.2f}"),
+        ("latest end of a retention", f"{found.worst('retention'):.1f} s"),
+        ("latest end by a deadline", f"{found.worst('deadline'):.1f} s"),
+        ("latest webhook given up", f"{found.worst('webhook'):.1f} s"),
+    ]
+
+
+def chart(levels: Sequence[Level], sustained: Sustained) -> Figure:
+    """Draw the time of each operation over the depth of the queue, and how late upkeep was."""
+    figure = Figure(figsize=(8.5, 7.2), layout="constrained")
+    axes, below = figure.subplots(2, 1, height_ratios=[3, 2])
     depths = [level.queued for level in levels]
     for name, colour in _COLOURS.items():
         axes.plot(depths, _micros(levels, name), "o-", color=colour, label=name)
@@ -95,6 +122,18 @@ def chart(levels: Sequence[Level]) -> Figure:
             color="#6b7480",
         )
     _dress(axes)
+    seconds = [sample.second for sample in sustained.samples]
+    for kind, colour in (("retention", "#2563eb"), ("deadline", "#dc2626"), ("webhook", "#16a34a")):
+        late = [getattr(sample, f"late_{kind}") for sample in sustained.samples]
+        below.plot(seconds, late, color=colour, label=kind)
+    below.set_ylim(bottom=0)
+    below.set_xlabel("seconds")
+    below.yaxis.set_major_formatter(lambda value, _: f"{value:g} s")
+    below.set_title(
+        f"How late upkeep is at {sustained.ended_per_s:,.0f} jobs a second", fontsize=11
+    )
+    below.spines[["top", "right"]].set_visible(False)
+    below.legend(frameon=False, fontsize=8)
     return figure
 
 
@@ -107,7 +146,7 @@ def _dress(axes: Any) -> None:
     axes.set_xlabel("queued jobs")
     axes.set_title("Time of a call, without syncs; dotted: the store's floor", fontsize=11)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.figure.legend(loc="outside right center", frameon=False, fontsize=8)
+    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, fontsize=8)
 
 
 def _micros(levels: Sequence[Level], name: str) -> list[float]:

@@ -27,7 +27,7 @@ TENANTS = 1000
 CONNECTIONS = 16
 _SWEEPS = 20
 _BULK = 500
-_ANSWER = Outcome(
+ANSWER = Outcome(
     Status.SUCCEEDED,
     answer={"text": "The error code is E42.", "finish_reason": "stop"},
     usage={"prompt_tokens": 2400, "cached_tokens": 0, "completion_tokens": 8},
@@ -165,7 +165,7 @@ class Bench:
         yield "position", timed(ledger.position, polled)
         yield "poll", timed(lambda job: ledger.get(job.tenant, job.id), submitted)
         yield "claim", timed(lambda _: claims.append(_claim(ledger)), range(repeats))
-        yield "finish", timed(lambda claim: ledger.finish(claim, _ANSWER), claims)
+        yield "finish", timed(lambda claim: ledger.finish(claim, ANSWER), claims)
         yield "sweep", timed(lambda _: ledger.sweep(), range(_SWEEPS))
 
     def _smallest_write(self, ledger: Ledger, repeats: int) -> Times:
@@ -191,7 +191,7 @@ class Bench:
         seconds = time.perf_counter() - started
         with self._unsynced():
             for _ in spare:
-                self._in_memory.finish(_claim(self._in_memory), _ANSWER)
+                self._in_memory.finish(_claim(self._in_memory), ANSWER)
         return len(spare) / seconds
 
     @contextmanager

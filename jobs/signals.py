@@ -99,6 +99,7 @@ class Ended:
 class Reading:
     """All signals at one moment; the counts of what happened only ever grow.
 
+    ``unswept`` counts how often the sweeper met a record that it could not read.
     ``running`` counts jobs under a lease, those of workers that have died since included.
     ``webhooks`` counts attempts by outcome: ``delivered``, ``retried``, ``failed``, ``disabled``.
     ``webhook_overdue_s`` is how long the webhook that is longest due has waited for a sender.
@@ -109,6 +110,7 @@ class Reading:
     ended: Mapping[Ended, int]
     expired_leases: int
     republished_hints: int
+    unswept: int
     coalesced: int
     answered_from_cache: int
     webhooks: Mapping[str, int]
@@ -156,6 +158,7 @@ class Signals:
             ended={_ended(name): count for name, count in sorted(told["ended"].items())},
             expired_leases=counters.get("expired_leases", 0),
             republished_hints=counters.get("republished_hints", 0),
+            unswept=counters.get("unswept", 0),
             coalesced=counters.get("coalesced", 0),
             answered_from_cache=counters.get("answered_from_cache", 0),
             webhooks={

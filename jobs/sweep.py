@@ -28,9 +28,9 @@ class Sweep:
         """Read what sweep.lua replied."""
         if not reply:
             return cls(leads=False)
-        *repaired, has_more, is_full, broken = reply
+        expired, ended, promoted, forgotten, has_more, is_full, broken = reply
         return cls(
-            *repaired,
+            *(expired, ended, promoted, forgotten),
             has_more=bool(has_more),
             memory_is_full=bool(is_full),
             broken=tuple(job_id.decode() for job_id in broken),

@@ -356,10 +356,10 @@ local function hush(job)
 end
 
 -- Keeps an ended job for a while, so that the link in a webhook leads somewhere: for an hour, or its retention
--- where that is shorter; for a minute at least, as it is looked at again then.
-local function keep(job)
+-- where that is shorter; for a minute at least, as it is looked at again then; and not beyond `latest`.
+local function keep(job, latest)
   local ms = math.max(math.min(tonumber(job.retention), HOUR), MINUTE)
-  local expires = whole(math.max(tonumber(job.expires), now + ms))
+  local expires = whole(math.max(tonumber(job.expires), math.min(now + ms, latest or math.huge)))
   write(job.id, { expires = expires })
   redis.call('ZADD', key('retained'), expires, job.id)
 end

@@ -100,7 +100,9 @@ each_due('untold', function(job)
 end)
 
 local forgotten = each_due('retained', function(job)
-  if is_untold(job) or is_unwritten(job) then
+  if is_untold(job) then
+    keep(job, job.webhook_since + tried_for(job.retention) + 1)
+  elseif is_unwritten(job) then
     keep(job)
   else
     forget(job)

@@ -9,6 +9,7 @@ from click.testing import CliRunner
 from bench.__main__ import main
 from bench.queue_report import results
 from bench.queued import FLOOR_OF, measure
+from bench.sustained import measure as sustain
 
 
 @pytest.mark.parametrize("command", [[], ["throughput"], ["queue"], ["gpu"]], ids=" ".join)
@@ -28,7 +29,10 @@ def test_the_queue_is_measured_at_every_depth(tmp_path: Path) -> None:
     assert [level.queued for level in levels] == [1000]
     assert set(levels[0].times) == {*FLOOR_OF, *FLOOR_OF.values()}
     assert levels[0].bytes_per_job > 100
-    paths = results("python -m bench queue", levels).write(tmp_path)
+    sustained = sustain(rate=20, retentions=1)
+    assert sustained.samples[-1].ended > 0
+    paths = results("python -m bench queue", levels, sustained).write(tmp_path)
+    assert "jobs a second offered" in paths[1].read_text()
     assert json.loads(paths[0].read_text())["levels"][0]["operations"]["claim"]["p50_us"] > 0
 
 
