@@ -28,9 +28,9 @@ _MEMORY = (
 _SUSTAINED = (
     "Jobs are submitted and finished on disk by one process, 3 of 100 wait for a worker that does "
     "not exist and miss their deadline, and as many have a webhook whose receiver is dead. Every "
-    f"{FASTER} ms of the jobs' clock are one of the machine's, so that a retention of an hour passes "
-    f"in {RETENTION_S:g} s; how late something was is in the machine's seconds. The sweeper looks "
-    "once a second."
+    f"{FASTER} ms of the jobs' clock are one of the machine's, so that a retention of an hour "
+    f"passes in {RETENTION_S:g} s; how late something was is in the machine's seconds. The sweeper "
+    "looks once a second."
 )
 
 
