@@ -93,7 +93,7 @@ class Gathered:
                 pipe.evalsha(*arguments)
             if synced:
                 pipe.execute_command("WAITAOF", 1, 0, 10_000)
-            replies = pipe.execute()
+            replies: list[Any] = pipe.execute()
         self.calls = []
         return replies
 
