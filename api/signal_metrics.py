@@ -89,6 +89,8 @@ def _of_counts(reading: Reading) -> Iterator[Metric]:
     yield CounterMetricFamily("llava_jobs_republished_hints", hints, reading.republished_hints)
     unswept = "Records that the sweeper could not handle, counted each minute anew"
     yield CounterMetricFamily("llava_jobs_unswept_records", unswept, reading.unswept)
+    mended = "Counts of waiting jobs that a claim found wrong and mended: there should be none"
+    yield CounterMetricFamily("llava_jobs_mended_counts", mended, reading.mended_counts)
     shared = CounterMetricFamily(
         "llava_jobs_deduplicated_jobs", "Jobs answered by another one's work", labels=["how"]
     )

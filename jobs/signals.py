@@ -111,6 +111,7 @@ class Reading:
     expired_leases: int
     republished_hints: int
     unswept: int
+    mended_counts: int
     coalesced: int
     answered_from_cache: int
     webhooks: Mapping[str, int]
@@ -159,6 +160,7 @@ class Signals:
             expired_leases=counters.get("expired_leases", 0),
             republished_hints=counters.get("republished_hints", 0),
             unswept=counters.get("unswept", 0),
+            mended_counts=counters.get("mended_counts", 0),
             coalesced=counters.get("coalesced", 0),
             answered_from_cache=counters.get("answered_from_cache", 0),
             webhooks={
