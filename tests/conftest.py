@@ -16,6 +16,7 @@ from jobs.keys import Keys
 from jobs.ledger import Ledger, Limits
 from jobs.store import connect
 from llava_jobs.embedded import EmbeddedStore
+from tests.eventually import PATIENCE_S
 from tests.gate import GATE, Gate
 from tests.installations import COMMAND, GatedInstallation, Installation, free_port
 from tests.ledgers import Clock
@@ -145,7 +146,7 @@ new_model().save_pretrained(sys.argv[1])
 new_processor().save_pretrained(sys.argv[1])
 """
     command = [sys.executable, "-c", program, str(folder)]
-    subprocess.run(command, check=True, capture_output=True, timeout=120)
+    subprocess.run(command, check=True, capture_output=True, timeout=PATIENCE_S)
     return folder
 
 

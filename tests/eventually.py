@@ -5,9 +5,11 @@ from collections.abc import Callable
 from typing import TypeVar
 
 T = TypeVar("T")
+PATIENCE_S = 180.0
+"""How long to wait for what must come: on any machine, only a hang takes so long."""
 
 
-def eventually(look: Callable[[], T | None], what: str, within_s: float = 20.0) -> T:
+def eventually(look: Callable[[], T | None], what: str, within_s: float = PATIENCE_S) -> T:
     """Return the first true thing that `look` returns; fails where none came in time."""
     give_up = time.monotonic() + within_s
     while True:

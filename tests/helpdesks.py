@@ -18,6 +18,8 @@ import httpx
 from flask import Flask, Response, abort, redirect, request
 from werkzeug.serving import WSGIRequestHandler, make_server
 
+from tests.eventually import PATIENCE_S
+
 EMAIL, TOKEN, SECRET = "agent@example.com", "t0ken", "dGhpc19pcw=="
 ACCOUNT = 3
 PAGE = 2
@@ -48,7 +50,7 @@ def served(app: Flask) -> Iterator[str]:
         yield f"http://127.0.0.1:{server.port}"
     finally:
         server.shutdown()
-        thread.join(10)
+        thread.join(PATIENCE_S)
         server.server_close()
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import httpx
 
-from tests.eventually import eventually
+from tests.eventually import PATIENCE_S, eventually
 from tests.gate import SPEED, gated
 
 COMMAND = [str(Path(sys.executable).with_name("llava-jobs"))]
@@ -26,8 +26,6 @@ CELERY = [sys.executable, "-m", "celery", "--quiet", "-A", "worker", "worker"]
 GATED_CELERY = gated(CELERY)
 if SPEED != 1:
     CELERY = GATED_CELERY
-SOON_S = 90.0
-"""How long a process may take to load what it needs on a machine that is busy with other things."""
 
 
 def environment(**settings: str) -> dict[str, str]:
@@ -44,7 +42,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def run(*arguments: str, within_s: float = SOON_S, **settings: str) -> tuple[int, str]:
+def run(*arguments: str, within_s: float = PATIENCE_S, **settings: str) -> tuple[int, str]:
     """Run the `llava-jobs` command to its end; its status and what it printed.
 
     What it said on standard error beside that is there only where it failed.
@@ -137,7 +135,7 @@ class Running:
         """All processes that it started, and theirs."""
         return descendants(self.pid)
 
-    def line(self, pattern: str, within_s: float = SOON_S) -> re.Match[str]:
+    def line(self, pattern: str, within_s: float = PATIENCE_S) -> re.Match[str]:
         """Wait for a line; fails where the process ends before or does not print it in time."""
 
         def look() -> re.Match[str] | None:
@@ -154,7 +152,7 @@ class Running:
         """Send a signal."""
         self._process.send_signal(number)
 
-    def status(self, within_s: float = SOON_S) -> int:
+    def status(self, within_s: float = PATIENCE_S) -> int:
         """Wait for the end; the exit status."""
         status = self._process.wait(within_s)
         self._reader.join()
@@ -166,7 +164,7 @@ class Running:
         if self._process.poll() is None:
             self._process.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(30)
+                self._process.wait(PATIENCE_S)
         for seen in family:
             if seen.lives:
                 os.kill(seen.pid, signal.SIGKILL)
@@ -224,7 +222,7 @@ class GatedInstallation(Installation):
 def caller(url: str, key: str) -> Iterator[httpx.Client]:
     """A client of an installation with a key."""
     headers = {"Authorization": f"Bearer {key}"}
-    with httpx.Client(base_url=url, headers=headers, timeout=70) as client:
+    with httpx.Client(base_url=url, headers=headers, timeout=PATIENCE_S) as client:
         yield client
 
 
@@ -237,7 +235,7 @@ def submit(http: httpx.Client, picture: bytes, **fields: Any) -> dict[str, Any]:
     return job
 
 
-def ended(http: httpx.Client, job_id: str, within_s: float = SOON_S) -> dict[str, Any]:
+def ended(http: httpx.Client, job_id: str, within_s: float = PATIENCE_S) -> dict[str, Any]:
     """Poll a job to its end as the server asks, by ETag and Retry-After."""
     give_up = time.monotonic() + within_s
     etag = ""

@@ -12,6 +12,7 @@ import httpcore
 
 from jobs.outbound import Outbound
 from jobs.reach import Rules
+from tests.eventually import PATIENCE_S
 
 LOOPBACK = (ip_network("127.0.0.0/8"),)
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -88,7 +89,7 @@ class Receiver:
             # Closing alone leaves the thread in accept().
             self._listening.shutdown(socket.SHUT_RDWR)
         self._listening.close()
-        self._thread.join(10)
+        self._thread.join(PATIENCE_S)
 
     def _serve(self) -> None:
         while True:

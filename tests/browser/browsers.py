@@ -19,7 +19,7 @@ from playwright.sync_api import (
 
 DESK = {"width": 1280, "height": 860}
 PHONE = {"width": 390, "height": 844}
-PATIENCE_MS = 20_000
+PATIENCE_MS = 120_000
 
 
 def program() -> str | None:

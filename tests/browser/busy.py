@@ -105,7 +105,7 @@ def busy(folder: Path) -> Iterator[Busy]:
         client = connect(store.url)
         made = Busy(store, client)
         try:
-            eventually(lambda: _answers(made.url), "the API answers", 60)
+            eventually(lambda: _answers(made.url), "the API answers")
             yield made
         finally:
             made.process.end()

@@ -13,7 +13,7 @@ from azure.core.polling import LROPoller
 from azure.core.polling.base_polling import LROBasePolling
 from azure.core.rest import HttpRequest
 
-from tests.eventually import eventually
+from tests.eventually import PATIENCE_S, eventually
 from tests.installations import Installation
 from tests.unit.api.pictures import encoded, scene
 
@@ -59,14 +59,14 @@ def _read(response: PipelineResponse[Any, Any]) -> Job:
 @pytest.mark.parametrize("via", [None, "location", "operation-location"])
 def test_a_job_is_followed_to_its_answer(begin: Begin, via: str | None) -> None:
     options = {"final-state-via": via} if via else None
-    job = begin(options=options, max_new_tokens=3).result(30)
+    job = begin(options=options, max_new_tokens=3).result(PATIENCE_S)
     assert job["status"] == "succeeded"
     assert job["answer"]["text"]
 
 
 def test_a_job_that_is_answered_at_once_is_not_polled(begin: Begin) -> None:
     poller = begin(prefer="wait=30", max_new_tokens=3)
-    assert poller.result(30)["status"] == "succeeded"
+    assert poller.result(PATIENCE_S)["status"] == "succeeded"
 
 
 def test_a_job_that_fails_raises(begin: Begin) -> None:
@@ -74,7 +74,7 @@ def test_a_job_that_fails_raises(begin: Begin) -> None:
     shown = {"type": "image_url", "image_url": {"url": PICTURE}}
     poller = begin(question=None, images=[], messages=[{"role": "user", "content": [shown, *long]}])
     with pytest.raises(HttpResponseError) as raised:
-        poller.result(30)
+        poller.result(PATIENCE_S)
     assert poller.status() == "failed"
     assert raised.value.response
     assert raised.value.response.json()["error"]["code"] == "prompt_too_long"  # type: ignore[attr-defined]
@@ -82,13 +82,14 @@ def test_a_job_that_fails_raises(begin: Begin) -> None:
     assert raised.value.error.code == "prompt_too_long"
 
 
+@pytest.mark.usefixtures("gate")
 def test_a_job_that_is_canceled_raises(begin: Begin, azure: Client) -> None:
     poller = begin(max_new_tokens=4_000)
     job: Job = poller.polling_method().resource()
     eventually(lambda: _status(azure, job["links"]["self"]) == "processing", "it runs")
     azure.send_request(HttpRequest("POST", f"{azure._base_url}{job['links']['cancel']}"))
     with pytest.raises(HttpResponseError):
-        poller.result(30)
+        poller.result(PATIENCE_S)
     assert poller.status() == "canceled"
 
 
@@ -97,7 +98,7 @@ def test_a_poller_is_taken_up_by_another_process(begin: Begin, azure: Client) ->
     poller: LROPoller[Job] = LROPoller.from_continuation_token(
         LROBasePolling(timeout=60), token, client=azure, deserialization_callback=_read
     )
-    assert poller.result(30)["status"] == "succeeded"
+    assert poller.result(PATIENCE_S)["status"] == "succeeded"
 
 
 def test_a_refusal_is_azures_own_error(begin: Begin) -> None:

@@ -110,6 +110,7 @@ def test_each_kind_of_failure_is_the_clients_own_class(openai: OpenAI) -> None:
     assert long.value.code == "prompt_too_long"
 
 
+@pytest.mark.usefixtures("gate")
 def test_more_at_once_than_a_tenant_may_is_its_rate_limit(
     talkative: OpenAI, installation: Installation
 ) -> None:
@@ -134,16 +135,17 @@ def test_more_at_once_than_a_tenant_may_is_its_rate_limit(
         eventually(lambda: {_status(http, job) for job in ids} == {"canceled"}, "all stop")
 
 
+@pytest.mark.usefixtures("gate")
 def test_a_client_that_gives_up_takes_its_job_along(
     talkative: OpenAI, installation: Installation
 ) -> None:
     with caller(installation.url, installation.key) as http:
         before = _jobs(http)
         with pytest.raises(package.APITimeoutError):
-            talkative.with_options(timeout=1).chat.completions.create(
+            talkative.with_options(timeout=3).chat.completions.create(
                 model="talkative", messages=conversation(FIRST), max_tokens=LONG, seed=11
             )
-        [job_id] = _jobs(http) - before
+        [job_id] = eventually(lambda: _jobs(http) - before, "its job is there")
         eventually(lambda: _status(http, job_id) == "canceled", "it stops")
 
 

@@ -16,11 +16,11 @@ from openai.types import Batch
 from llava_jobs.demo import Example
 from tests.clients.conftest import EXAMPLES, conversation
 from tests.eventually import eventually
+from tests.gate import Gate
 from tests.installations import Installation, descendants
 
 FIRST = EXAMPLES[0]
 ENDPOINT: Any = "/v1/chat/completions"
-SOON_S = 90.0
 
 
 def line(custom_id: str, example: Example = FIRST, **body: Any) -> dict[str, Any]:
@@ -45,7 +45,7 @@ def seen(client: OpenAI, batch: Batch, look: Callable[[Batch], bool], what: str)
         found = client.batches.retrieve(batch.id)
         return found if look(found) else None
 
-    return eventually(now, what, SOON_S)
+    return eventually(now, what)
 
 
 def ended(client: OpenAI, batch: Batch) -> Batch:
@@ -105,6 +105,7 @@ def test_an_input_that_is_no_batch_fails_and_says_where(openai: OpenAI) -> None:
     assert told == [("duplicate_custom_id", 2), ("missing_required_parameter", 3)]
 
 
+@pytest.mark.usefixtures("gate")
 def test_answers_are_read_while_a_batch_runs_and_kept_when_it_is_cancelled(
     talkative: OpenAI,
 ) -> None:
@@ -134,13 +135,18 @@ def test_answers_are_read_while_a_batch_runs_and_kept_when_it_is_cancelled(
 
 
 def test_an_api_killed_again_and_again_loses_and_doubles_no_line(
-    talkative: OpenAI, installation: Installation
+    talkative: OpenAI, installation: Installation, gate: Gate
 ) -> None:
     patient = talkative.with_options(max_retries=10)
-    short: dict[str, Any] = {"model": "talkative", "max_tokens": 10}
-    lines = [line(f"k{number}", seed=200 + number, **short) for number in range(700)]
+    # In the order in which they are answered: the gate keeps those that ask for more back.
+    lengths = [2] * 60 + [8] * 140 + [14] * 500
+    lines = [
+        line(f"k{number}", seed=200 + number, model="talkative", max_tokens=length)
+        for number, length in enumerate(lengths)
+    ]
+    gate.close(4)
     batch = begun(patient, lines)
-    for share in (0, 120):
+    for share, tokens in ((0, 10), (120, 100)):
 
         def is_beyond(found: Batch, share: int = share) -> bool:
             return bool(found.request_counts and found.request_counts.completed > share)
@@ -152,6 +158,7 @@ def test_an_api_killed_again_and_again_loses_and_doubles_no_line(
             os.kill(child.pid, signal.SIGKILL)
         os.kill(api.pid, signal.SIGKILL)
         eventually(lambda api=api: not api.lives, "it is dead")  # type: ignore[misc]
+        gate.close(tokens)
     done = ended(patient, batch)
     assert done.status == "completed"
     assert done.request_counts

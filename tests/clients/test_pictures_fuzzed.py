@@ -1,19 +1,18 @@
-"""Files of all kinds, damaged at random, for ten seconds: each is taken, or refused in time."""
+"""Files of all kinds, damaged at random: each is taken, or refused."""
 
 import random
-import statistics
-import time
+from functools import partial
 
 import httpx
 import pytest
 from PIL import Image
 
+from tests.eventually import eventually
 from tests.installations import Installation, descendants
 from tests.unit.api.pictures import encoded, scene
 from tests.unit.api.test_image_door import REFUSALS, mutated
 
-FOR_S = 10.0
-SLOWEST_S = 2.0
+FILES = 300
 UNREAD = {"tif", "bmp", "pdf", "jp2", "ico", "svg"}
 EXTENSIONS = ("jpg", "png", "webp", "gif", "avif", "heic", "svg", "exe", "", "jpg\0.php", "../a")
 
@@ -64,24 +63,24 @@ def test_no_file_is_more_than_refused(
     chance = random.Random(seed)
     sound = files()
     api = {seen.pid for seen in installation.family if "gunicorn" in seen.command}
-    ends = time.monotonic() + FOR_S
     outcomes: dict[str, int] = {}
-    taken: list[float] = []
-    while time.monotonic() < ends:
+    for _ in range(FILES):
         upload = damaged(sound, chance)
         name = f"a.{chance.choice(EXTENSIONS)}"
-        began = time.monotonic()
-        response = newcomer.post("/v1/images", files={"image": (name, upload, "image/png")})
-        taken.append(time.monotonic() - began)
+        response = eventually(partial(answered, newcomer, name, upload), "it is taken or refused")
         code = "taken" if response.status_code == 201 else response.json()["error"]["code"]
         assert code in REFUSALS | {"taken"}, upload.hex()
         assert response.status_code < 500
         outcomes[code] = outcomes.get(code, 0) + 1
-    assert len(taken) > 100
-    # One in a hundred may have met a machine that was busy with something else.
-    assert statistics.quantiles(taken, n=100)[-1] < SLOWEST_S
     assert {"taken", "image_corrupt", "image_truncated", "image_unsupported"} <= set(outcomes)
     assert {seen.pid for seen in descendants(installation.pid) if "gunicorn" in seen.command} == api
+
+
+def answered(http: httpx.Client, name: str, upload: bytes) -> httpx.Response | None:
+    """What is answered to a file; None where the machine was busy and it is to be sent again."""
+    response = http.post("/v1/images", files={"image": (name, upload, "image/png")})
+    busy = response.status_code == 503 and response.json()["error"]["code"] == "images_busy"
+    return None if busy else response
 
 
 @pytest.mark.parametrize("name", ["a", "b.png", "c.exe"])

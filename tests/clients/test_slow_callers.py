@@ -2,7 +2,6 @@
 
 import contextlib
 import socket
-import statistics
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -12,6 +11,7 @@ import pytest
 
 from api.arrivals import BYTES_PER_S, FIRST_S, HELD_BYTES
 from tests.clients.wire import Answered, answer, connected, head, tell
+from tests.eventually import PATIENCE_S
 from tests.installations import Installation, caller, submit
 
 LONG = 4_000_000
@@ -92,14 +92,13 @@ def test_each_is_cut_off_after_a_while_and_told_so(installation: Installation) -
     for thread in threads:
         thread.join()
     assert answers.pop("nothing").text == b""
-    slowest = FIRST_S + SOME / BYTES_PER_S + 15
+    slowest = FIRST_S + SOME / BYTES_PER_S + PATIENCE_S
     for name, answered in answers.items():
         assert (answered.status, answered.code) == (408, "request_timeout"), name
         assert FIRST_S - 1 < answered.seconds < slowest, name
 
 
 def test_hundreds_of_them_hold_up_nobody(installation: Installation, http: httpx.Client) -> None:
-    quiet = waits(http)
     with contextlib.ExitStack() as stack:
         peers: list[socket.socket] = []
         for start, _ in list(beginnings(installation).values()) * 70:
@@ -108,20 +107,18 @@ def test_hundreds_of_them_hold_up_nobody(installation: Installation, http: httpx
                 peers[-1].settimeout(1)
                 peers[-1].sendall(start)
         assert len(peers) == 490
-        pressed = waits(http)
-    # With gunicorn's own worker it is half a minute; other tests may run beside this one.
-    assert pressed[0] < max(5 * quiet[0], 0.5), (quiet, pressed)
-    assert pressed[1] < 5, (quiet, pressed)
+        # Whoever waits for one of them waits until that is cut off; with gunicorn's own worker.
+        assert slowest_of(http) < FIRST_S
 
 
-def waits(http: httpx.Client) -> tuple[float, float]:
-    """Seconds that a call takes, in the middle and at worst, with a connection of its own each."""
+def slowest_of(http: httpx.Client) -> float:
+    """Seconds that a call takes at worst, with a connection of its own each."""
     taken = []
     for _ in range(40):
         began = time.monotonic()
         assert http.get("/v1/jobs?limit=1", headers={"Connection": "close"}).status_code == 200
         taken.append(time.monotonic() - began)
-    return statistics.median(taken), max(taken)
+    return max(taken)
 
 
 def test_those_who_do_not_hang_up_hold_up_nobody(
@@ -131,7 +128,7 @@ def test_those_who_do_not_hang_up_hold_up_nobody(
     with contextlib.ExitStack() as stack:
         for _ in range(50):
             stack.enter_context(connected(installation)).sendall(asked)
-        assert waits(http)[1] < 5
+        assert slowest_of(http) < FIRST_S
 
 
 def test_a_long_request_that_comes_in_pieces_is_taken(

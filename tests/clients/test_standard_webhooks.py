@@ -12,7 +12,7 @@ import httpx
 import pytest
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from tests.eventually import eventually
+from tests.eventually import PATIENCE_S, eventually
 from tests.installations import submit
 from tests.receivers import Received, Receiver, resets, status
 from tests.unit.api.pictures import encoded, scene
@@ -136,7 +136,7 @@ def test_a_receiver_that_fails_is_told_again_under_the_same_id(
 
     verifying.server.behaviour = once_broken
     job_id = asked(newcomer, verifying.server.url())
-    eventually(lambda: verifying.told, "it is told again", 40)
+    eventually(lambda: verifying.told, "it is told again")
     first, second = verifying.server.received
     assert first.headers["webhook-id"] == second.headers["webhook-id"]
     assert first.headers["webhook-timestamp"] <= second.headers["webhook-timestamp"]
@@ -160,7 +160,7 @@ def test_a_receiver_that_does_not_want_it_is_left_alone_and_others_are_told(
     free = threading.Event()
 
     def held(peer: socket.socket, received: Received) -> None:
-        free.wait(30)
+        free.wait(PATIENCE_S)
         status(200)(peer, received)
 
     receiver.behaviour = held

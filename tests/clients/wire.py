@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from tests.eventually import PATIENCE_S
 from tests.installations import Installation
 
 
@@ -43,7 +44,7 @@ class Answered:
 @contextlib.contextmanager
 def connected(installation: Installation) -> Iterator[socket.socket]:
     """A connection to the API."""
-    with socket.create_connection(("127.0.0.1", installation.port), timeout=30) as peer:
+    with socket.create_connection(("127.0.0.1", installation.port), timeout=PATIENCE_S) as peer:
         yield peer
 
 

@@ -175,7 +175,7 @@ class Cluster:
 
     def ready(self) -> None:
         """Wait until all APIs answer and all workers have said that they live."""
-        eventually(self._is_ready, "all parts are there", 90)
+        eventually(self._is_ready, "all parts are there")
 
     def start_store(self) -> None:
         """Start the store, where it was killed on its port and its data."""

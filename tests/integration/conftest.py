@@ -49,7 +49,7 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
     running = Installation(
         tmp_path_factory.mktemp("guarded"),
         policy="tests.policies:Watchful",
-        policy_timeout_s="3",
+        policy_timeout_s="8",
         max_attempts="2",
         webhook_networks="127.0.0.0/8",
         webhook_http_hosts="127.0.0.1",

@@ -90,6 +90,6 @@ def test_an_installation_that_is_killed_leaves_no_process_behind(tmp_path: Path)
         running.ready()
         family = running.family
         os.kill(running.pid, signal.SIGKILL)
-        eventually(lambda: not any(seen.lives for seen in family), "all children end", 60)
+        eventually(lambda: not any(seen.lives for seen in family), "all children end")
     finally:
         running.end()

@@ -17,7 +17,6 @@ from tests.installations import (
     CELERY,
     GATED_CELERY,
     GUNICORN,
-    SOON_S,
     Running,
     caller,
     ended,
@@ -88,19 +87,19 @@ def test_a_drained_worker_finishes_what_it_has_and_stays_until_it_is_resumed(
     fleet: Fleet, worker: Running, gate: Gate, picture: bytes
 ) -> None:
     with caller(fleet.url, fleet.key) as http:
-        eventually(lambda: workers(http), "it is there", SOON_S)
+        eventually(lambda: workers(http), "it is there")
         [name] = workers(http)
 
         def state() -> Any:
             return workers(http).get(name, {}).get("state")
 
         first = submit(http, picture, max_new_tokens="300")["id"]
-        eventually(lambda: workers(http)[name]["slots_used"] == 1, "it has the job", SOON_S)
+        eventually(lambda: workers(http)[name]["slots_used"] == 1, "it has the job")
         assert http.post(f"/v1/admin/workers/{name}/drain", json={}).json()["state"] == "draining"
         second = submit(http, picture, max_new_tokens="8")["id"]
         gate.open()
         assert ended(http, first)["status"] == "succeeded"
-        eventually(lambda: state() == "drained", "it holds nothing", SOON_S)
+        eventually(lambda: state() == "drained", "it holds nothing")
         assert http.get(f"/v1/jobs/{second}").json()["status"] == "queued"
 
         # Loading takes longer than a worker that claims nothing is otherwise given.
@@ -120,12 +119,12 @@ def test_a_worker_that_is_to_hand_back_does_and_stops_when_it_is_told_to(
     fleet: Fleet, worker: Running, gate: Gate, picture: bytes
 ) -> None:
     with caller(fleet.url, fleet.key) as http:
-        eventually(lambda: workers(http), "it is there", SOON_S)
+        eventually(lambda: workers(http), "it is there")
         [name] = workers(http)
         job = submit(http, picture, max_new_tokens="4000")["id"]
-        eventually(lambda: workers(http)[name]["slots_used"] == 1, "it has the job", SOON_S)
+        eventually(lambda: workers(http)[name]["slots_used"] == 1, "it has the job")
         http.post(f"/v1/admin/workers/{name}/drain", json={"hand_back": True})
-        eventually(lambda: workers(http)[name]["state"] == "drained", "it holds nothing", SOON_S)
+        eventually(lambda: workers(http)[name]["state"] == "drained", "it holds nothing")
         found = http.get(f"/v1/jobs/{job}").json()
         assert (found["status"], found["attempts"][0]["outcome"]) == ("queued", "handed_back")
         worker.send(signal.SIGTERM)

@@ -22,7 +22,7 @@ from standardwebhooks import Webhook
 from examples.helpdesk.pictures import MOST_BYTES
 from llava_jobs.demo import PICTURES
 from tests import helpdesks
-from tests.eventually import eventually
+from tests.eventually import PATIENCE_S, eventually
 from tests.installations import (
     Installation,
     Running,
@@ -69,7 +69,7 @@ def example(installation: Installation, module: str, *arguments: str) -> str:
         env=environment(url=installation.url, api_key=installation.key),
         capture_output=True,
         text=True,
-        timeout=90,
+        timeout=PATIENCE_S,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -147,7 +147,7 @@ class Desk:
         """Have the receiver told of a job's end once more, to which it answers so."""
         before = len(self.told(job_id))
         self.jobs.post(f"/v1/jobs/{job_id}/deliveries").raise_for_status()
-        eventually(lambda: len(self.told(job_id)) > before, "it is told again", 30)
+        eventually(lambda: len(self.told(job_id)) > before, "it is told again")
         assert self.told(job_id)[-1]["status_code"] == status_code
 
 
@@ -205,7 +205,7 @@ def test_a_zendesk_comment_gets_one_note_however_often_anything_is_told(desk: De
     first = desk.zendesk.tell(desk.url, 7, comment)
     assert first.status_code == 202, first.text
     job_id = first.json()["job"]
-    eventually(lambda: desk.zendesk.notes(7), "the note", 60)
+    eventually(lambda: desk.zendesk.notes(7), "the note")
     assert desk.zendesk.notes(7) == [ANSWER.format(comment)]
     eventually(lambda: desk.told(job_id), "the receiver's answer is noted")
     assert desk.told(job_id)[0]["status_code"] == 503
@@ -225,7 +225,7 @@ def test_a_chatwoot_message_gets_one_note_however_often_anything_is_told(desk: D
     first = desk.chatwoot.tell(desk.url, 85, message, pictures=(PICTURE,))
     assert first.status_code == 202, first.text
     job_id = first.json()["job"]
-    eventually(lambda: desk.chatwoot.notes(85), "the note", 60)
+    eventually(lambda: desk.chatwoot.notes(85), "the note")
 
     for number in range(3):
         desk.chatwoot.write(85, f"And another thing ({number})")

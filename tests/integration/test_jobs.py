@@ -59,7 +59,7 @@ def test_a_receiver_is_told_of_the_end_of_a_job(
 ) -> None:
     receiver = Receiver()
     job = submit(http, picture, max_new_tokens="4", webhook=json.dumps({"url": receiver.url()}))
-    eventually(lambda: receiver.received, "it is told", 60)
+    eventually(lambda: receiver.received, "it is told")
     [received] = receiver.received
     told = Webhook(webhook_secret).verify(received.body, received.headers)
     assert (told["id"], told["status"]) == (job["id"], "succeeded")
@@ -117,7 +117,7 @@ def is_processing(http: httpx.Client, job_id: str) -> bool:
 @pytest.mark.usefixtures("gate")
 def test_a_running_job_is_stopped_when_it_is_canceled(http: httpx.Client, picture: bytes) -> None:
     job_id = submit(http, picture, max_new_tokens=LONG)["id"]
-    eventually(lambda: is_processing(http, job_id), "it runs", 60)
+    eventually(lambda: is_processing(http, job_id), "it runs")
 
     http.post(f"/v1/jobs/{job_id}/cancel").raise_for_status()
     job = ended(http, job_id)
@@ -133,7 +133,7 @@ def test_a_queued_job_is_canceled_while_the_worker_is_busy(
     http: httpx.Client, picture: bytes
 ) -> None:
     busy = [submit(http, picture, max_new_tokens=LONG)["id"] for _ in range(16)]
-    eventually(lambda: all(is_processing(http, job_id) for job_id in busy), "all slots run", 60)
+    eventually(lambda: all(is_processing(http, job_id) for job_id in busy), "all slots run")
     waits = submit(http, picture)["id"]
     assert http.get(f"/v1/jobs/{waits}").json()["queue"]["position"] == 1
 
@@ -171,7 +171,7 @@ def test_a_killed_worker_is_replaced_and_no_job_is_lost(
     installation: Installation, http: httpx.Client, gate: Gate, picture: bytes
 ) -> None:
     jobs = [submit(http, picture, max_new_tokens="150")["id"] for _ in range(8)]
-    eventually(lambda: any(is_processing(http, job_id) for job_id in jobs), "some run", 60)
+    eventually(lambda: any(is_processing(http, job_id) for job_id in jobs), "some run")
 
     os.kill(installation.process("celery").pid, signal.SIGKILL)
     gate.open()
@@ -197,7 +197,7 @@ def test_a_killed_api_is_replaced(installation: Installation, http: httpx.Client
         except httpx.HTTPError:
             return False
 
-    eventually(answers, "it answers again", 60)
+    eventually(answers, "it answers again")
 
 
 def test_no_question_answer_or_key_is_in_any_log(

@@ -50,7 +50,7 @@ def test_ctrl_c_hands_running_jobs_back_and_the_next_start_has_everything(
         done = ended(http, submit(http, picture, max_new_tokens="4")["id"])
         running = submit(http, picture, max_new_tokens="4000")["id"]
         eventually(
-            lambda: http.get(f"/v1/jobs/{running}").json()["status"] == "processing", "it runs", 60
+            lambda: http.get(f"/v1/jobs/{running}").json()["status"] == "processing", "it runs"
         )
     family = first.family
     assert len(family) >= 3, "store, API and worker"

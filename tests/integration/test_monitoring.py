@@ -15,7 +15,7 @@ from prometheus_client import generate_latest
 
 from tests.conftest import absent
 from tests.deployment import scaling_queries
-from tests.eventually import eventually
+from tests.eventually import PATIENCE_S, eventually
 from tests.installations import Installation, Running, ended, environment, free_port, submit
 from tests.unit.test_monitoring import ALERTS, FOLDER, METRIC, QUERIES
 from tests.unit.worker.test_metrics import Busy
@@ -79,7 +79,9 @@ def test_prometheus_finds_no_fault_with_the_names(worked: None, targets: list[st
     texts = [httpx.get(f"http://{target}/metrics").text for target in targets]
     for text in (*texts, OF_A_GPU):
         command = ["promtool", "check", "metrics"]
-        ran = subprocess.run(command, input=text, capture_output=True, text=True, timeout=60)
+        ran = subprocess.run(
+            command, input=text, capture_output=True, text=True, timeout=PATIENCE_S
+        )
         assert (ran.returncode, ran.stdout + ran.stderr) == (0, "")
 
 

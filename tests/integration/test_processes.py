@@ -77,7 +77,7 @@ def test_an_api_without_workers_accepts_jobs_and_a_worker_started_later_answers_
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     api = launch(*GUNICORN, "-b", f"127.0.0.1:{port}", "api:create_app()", **settings)
-    eventually(lambda: answers(url), "the API answers", 60)
+    eventually(lambda: answers(url), "the API answers")
     key = Keys(admin).create("acme")
     with caller(url, key) as http:
         assert http.get("/readyz").json()["status"] == "ready"
@@ -88,7 +88,7 @@ def test_an_api_without_workers_accepts_jobs_and_a_worker_started_later_answers_
         assert {ended(http, job_id)["status"] for job_id in jobs} == {"succeeded"}
         running = submit(http, picture, max_new_tokens="4000")["id"]
         eventually(
-            lambda: http.get(f"/v1/jobs/{running}").json()["status"] == "processing", "it runs", 60
+            lambda: http.get(f"/v1/jobs/{running}").json()["status"] == "processing", "it runs"
         )
         worker.send(signal.SIGTERM)
         assert worker.status() == 0, worker.text
@@ -196,14 +196,14 @@ def test_a_worker_that_was_stopped_past_its_lease_commits_nothing_twice(
     url = f"http://127.0.0.1:{port}"
     launch(*GUNICORN, "-b", f"127.0.0.1:{port}", "api:create_app()", **settings)
     frozen = launch(*GATED_CELERY, **settings)
-    eventually(lambda: answers(url), "the API answers", 60)
+    eventually(lambda: answers(url), "the API answers")
     with caller(url, Keys(admin).create("acme")) as http:
         job_id = submit(http, picture, max_new_tokens="800")["id"]
 
         def job() -> Any:
             return http.get(f"/v1/jobs/{job_id}").json()
 
-        eventually(lambda: job()["status"] == "processing", "it runs", 60)
+        eventually(lambda: job()["status"] == "processing", "it runs")
         os.kill(frozen.pid, signal.SIGSTOP)
         eventually(lambda: job()["status"] == "queued", "its lease runs out")
         gate.open()

@@ -10,6 +10,7 @@ import pytest
 
 from llava_jobs.client import Client
 from llava_jobs.demo import PICTURES
+from tests.eventually import PATIENCE_S
 from tests.installations import Installation, environment
 from tests.integration.conftest import TRUTHS
 
@@ -26,7 +27,7 @@ def run_block(name: str, installation: Installation, **variables: str) -> dict[s
         env={**environment(api_key=installation.key), **variables},
         capture_output=True,
         text=True,
-        timeout=90,
+        timeout=PATIENCE_S,
         check=True,
     )
     job: dict[str, Any] = json.loads(done.stdout)

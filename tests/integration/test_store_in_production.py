@@ -32,7 +32,7 @@ def serving(
     api = Running([*GUNICORN, "-b", f"127.0.0.1:{port}", "api:create_app()"], of_api)
     worker = Running(CELERY, of_worker)
     try:
-        eventually(lambda: _is_ready(url), "a worker is ready", 90)
+        eventually(lambda: _is_ready(url), "a worker is ready")
         yield url, api, worker
     finally:
         worker.end()
@@ -58,10 +58,10 @@ def test_every_job_that_was_accepted_ends_though_the_leading_server_dies(
             accepted = [submit(http, picture, max_new_tokens="8")["id"] for _ in range(6)]
             leader.kill()
             for job_id in accepted:
-                eventually(partial(_has_succeeded, http, job_id), "a job succeeds", 60)
+                eventually(partial(_has_succeeded, http, job_id), "a job succeeds")
             leader.start()  # which follows now: two servers must have what is accepted
-            later = eventually(lambda: _accepted(http, picture), "jobs are accepted again", 60)
-            eventually(partial(_has_succeeded, http, later), "that job succeeds, too", 60)
+            later = eventually(lambda: _accepted(http, picture), "jobs are accepted again")
+            eventually(partial(_has_succeeded, http, later), "that job succeeds, too")
             assert not api.ended
             assert not worker.ended
 

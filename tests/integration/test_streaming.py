@@ -97,7 +97,7 @@ def test_whoever_hangs_up_frees_the_place_and_too_many_are_told(
         with http.stream("GET", f"/v1/jobs/{job_id}/stream") as response:
             return response.status_code == 200
 
-    eventually(has_room, "their places are free", 10)
+    eventually(has_room, "their places are free")
     http.post(f"/v1/jobs/{job_id}/cancel").raise_for_status()
     with followed(http, job_id) as told:
         assert list(told)[-1].data["status"] == "canceled"
@@ -117,7 +117,7 @@ def test_an_api_that_is_replaced_ends_streams_at_once_and_the_next_goes_on(
     def is_back() -> bool:
         return len([x for x in installation.lines if "api started again" in x]) > restarts
 
-    eventually(is_back, "another API starts", 60)
+    eventually(is_back, "another API starts")
 
     def answers() -> bool:
         try:
@@ -125,7 +125,7 @@ def test_an_api_that_is_replaced_ends_streams_at_once_and_the_next_goes_on(
         except httpx.HTTPError:
             return False
 
-    eventually(answers, "it answers", 60)
+    eventually(answers, "it answers")
     gate.close(4 * BEGINNING)
     with followed(http, job_id, seen[-1].id) as told:
         more = until_text(told)

@@ -30,8 +30,8 @@ def spans(
     http.headers["traceparent"] = f"00-{trace}-00f067aa0ba902b7-01"
     job = submit(http, picture, question="canary-question", max_new_tokens="4", webhook=hook)
     ended(http, job["id"])
-    eventually(lambda: receiver.received, "it is told", 60)
-    eventually(lambda: set(collector.spans(trace)) >= STAGES, "every span", 60)
+    eventually(lambda: receiver.received, "it is told")
+    eventually(lambda: set(collector.spans(trace)) >= STAGES, "every span")
     receiver.close()
     return collector.spans(trace), job["id"], receiver
 

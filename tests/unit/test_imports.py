@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.eventually import PATIENCE_S
+
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("api", "bench", "demo", "examples", "jobs", "llava_jobs", "worker")
 MODULES = sorted(p for package in PACKAGES for p in (ROOT / package).rglob("*.py"))
@@ -146,6 +148,6 @@ def test_a_fresh_interpreter_loads_no_more_than_it_needs(program: str, unwanted:
         capture_output=True,
         text=True,
         check=True,
-        timeout=60,
+        timeout=PATIENCE_S,
     )
     assert {name.split(".")[0] for name in loaded.stdout.split()} & unwanted == set()

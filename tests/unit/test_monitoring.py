@@ -15,6 +15,7 @@ import yaml
 
 from jobs.settings import Settings
 from tests.conftest import absent
+from tests.eventually import PATIENCE_S
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "deploy" / "monitoring"
@@ -42,7 +43,7 @@ def promtool(*arguments: str) -> str:
         capture_output=True,
         text=True,
         cwd=FOLDER,
-        timeout=60,
+        timeout=PATIENCE_S,
     )
     assert ran.returncode == 0, ran.stdout + ran.stderr
     return ran.stdout

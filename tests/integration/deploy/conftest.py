@@ -20,7 +20,7 @@ import pytest
 from jobs.settings import Settings
 from tests.conftest import absent
 from tests.deployment import DEPLOY, SERVICES, check_of, command_of, environment_of
-from tests.eventually import eventually
+from tests.eventually import PATIENCE_S, eventually
 from tests.gate import GATE, gated
 from tests.installations import Running, caller, free_port
 from tests.receivers import Receiver
@@ -102,7 +102,7 @@ class Shipped:
         folder = self.folder / "nginx"
         words = nginx_command(folder, listen=self.nginx_port, api=self.api_port)
         self.running["nginx"] = Running(words, OF_TESTS)
-        eventually(lambda: answers(f"{self.url}/healthz"), "nginx answers", 30)
+        eventually(lambda: answers(f"{self.url}/healthz"), "nginx answers")
         return self.running["nginx"]
 
     def end(self) -> None:
@@ -124,7 +124,9 @@ class Shipped:
         environment = OF_TESTS
         if "build" in SERVICES[service]:
             environment = self.environment(service)
-        return subprocess.run(words, env=environment, capture_output=True, text=True, timeout=30)
+        return subprocess.run(
+            words, env=environment, capture_output=True, text=True, timeout=PATIENCE_S
+        )
 
     def is_well(self, service: str) -> bool:
         """Whether a service's healthcheck finds it well."""
@@ -224,11 +226,11 @@ def shipped(
         found.start("api", tenant_connections="2", max_file_bytes=str(MAX_FILE_BYTES), **quick)
         found.start("worker", drain_seconds="1", **quick)
         found.start("deliver")
-        eventually(lambda: answers(f"{found.api_url}/healthz"), "the API answers", 60)
+        eventually(lambda: answers(f"{found.api_url}/healthz"), "the API answers")
         found.start_nginx()
-        eventually(lambda: _ready(found), "a worker is ready", 90)
+        eventually(lambda: _ready(found), "a worker is ready")
         for service in ("worker", "deliver"):
-            eventually(partial(found.is_well, service), f"{service} is well", 30)
+            eventually(partial(found.is_well, service), f"{service} is well")
         yield found
 
 

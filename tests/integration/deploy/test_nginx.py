@@ -57,7 +57,7 @@ def test_a_caller_that_hangs_up_is_seen_to_have_gone(
         stream = http.send(http.build_request("GET", f"/v1/jobs/{job_id}/stream"), stream=True)
         assert stream.status_code == 200
         stream.close()
-    eventually(lambda: _can_follow(http, job_id), "a place is free again", 30)
+    eventually(lambda: _can_follow(http, job_id), "a place is free again")
     http.post(f"/v1/jobs/{job_id}/cancel")
     ended(http, job_id)
 

@@ -25,7 +25,7 @@ def served(folder: Path, api: int) -> Iterator[httpx.Client]:
     command = nginx_command(folder / "nginx", listen=port, api=api, patience="1s")
     running = Running(command, {})
     try:
-        eventually(lambda: answers(f"http://127.0.0.1:{port}/"), "nginx answers", 30)
+        eventually(lambda: answers(f"http://127.0.0.1:{port}/"), "nginx answers")
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=20) as http:
             yield http
     finally:

@@ -38,6 +38,6 @@ def test_a_model_that_was_fetched_is_served_without_a_hub(shipped: Shipped, volu
         assert not worker.ended, worker.text
         return shipped.check("worker-cpu").returncode == 0
 
-    eventually(is_well, "the worker is ready", 90)
+    eventually(is_well, "the worker is ready")
     worker.end()
     assert sorted(volume.rglob("*")) == before

@@ -44,7 +44,7 @@ def test_a_job_its_stream_its_webhook_and_its_erasure_need_no_right_that_is_miss
     hook = f'{{"url": "{receiver.url()}"}}'
     job_id = submit(http, picture, max_new_tokens="4", webhook=hook)["id"]
     assert ended(http, job_id)["status"] == "succeeded"
-    eventually(lambda: receiver.received, "the webhook comes", 30)
+    eventually(lambda: receiver.received, "the webhook comes")
     eventually(
         lambda: http.get(f"/v1/jobs/{job_id}").json()["webhook_status"] == "delivered", "noted"
     )

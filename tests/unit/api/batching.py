@@ -135,7 +135,7 @@ def run(api: Caller, feeding: Feeder, ledger: Ledger, batch: dict[str, Any]) -> 
         seen = batch_of(api, batch)
         return seen if seen["status"] in ENDS else None
 
-    return eventually(look, "the batch ends", 60)
+    return eventually(look, "the batch ends")
 
 
 def until(api: Caller, feeding: Feeder, batch: dict[str, Any], status: str) -> dict[str, Any]:

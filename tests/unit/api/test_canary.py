@@ -7,6 +7,7 @@ import sys
 from typing import Any
 
 from llava_jobs.embedded import EmbeddedStore
+from tests.eventually import PATIENCE_S
 
 FIELDS = {
     *("event", "level", "timestamp", "job", "attempt", "worker", "tenant", "trace"),
@@ -69,7 +70,11 @@ app.extensions["running"].close()
 
 def test_no_question_answer_picture_or_key_is_logged(store: EmbeddedStore, client: Any) -> None:
     ran = subprocess.run(
-        [sys.executable, "-c", PROGRAM], input=store.url, capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", PROGRAM],
+        input=store.url,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
     )
     assert ran.returncode == 0, ran.stderr
     over, secret = ran.stdout.split()
@@ -103,6 +108,10 @@ def test_a_request_is_not_logged_where_that_is_not_wanted(store: EmbeddedStore) 
         "app.extensions['running'].close()\n"
     )
     ran = subprocess.run(
-        [sys.executable, "-c", program], input=store.url, capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", program],
+        input=store.url,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
     )
     assert (ran.returncode, ran.stderr) == (0, "")

@@ -14,7 +14,7 @@ from api.services import Services
 from jobs.job import Claim, Outcome, Reason, Status
 from jobs.ledger import Ledger
 from jobs.pieces import Piece, Pieces
-from tests.eventually import eventually
+from tests.eventually import PATIENCE_S, eventually
 from tests.ledgers import MODEL, claimed
 from tests.unit.api.conftest import DATA_URI, Caller, assert_problem
 
@@ -56,7 +56,7 @@ def answered(api: Caller, books: Ledger, outcome: Outcome = WHOLE, **changes: An
     with ThreadPoolExecutor(1) as pool:
         asked = pool.submit(ask, api, **changes)
         books.finish(arrived(books), outcome)
-        return asked.result(20)
+        return asked.result(PATIENCE_S)
 
 
 def arrived(books: Ledger) -> Claim:
@@ -316,7 +316,7 @@ def test_a_job_that_another_waits_for_goes_on(api: Caller, books: Ledger) -> Non
         eventually(lambda: books.queued(MODEL).get("normal"), "the first is there")
         hung_up(api, asking())
         books.finish(claimed(books), WHOLE)
-        assert other.result(20).status_code == 200
+        assert other.result(PATIENCE_S).status_code == 200
 
 
 def test_too_many_at_once_are_a_429(api: Caller, parts: Services) -> None:

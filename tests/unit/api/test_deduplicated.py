@@ -11,7 +11,7 @@ from flask import Flask
 from jobs.hints import queue_of
 from jobs.ledger import Ledger
 from jobs.scripts import PREFIX
-from tests.eventually import eventually
+from tests.eventually import PATIENCE_S, eventually
 from tests.ledgers import ANSWER, MODEL, claimed
 from tests.unit.api.conftest import PNG, QUESTION, Caller, assert_problem
 
@@ -43,7 +43,7 @@ def test_all_who_wait_for_the_same_work_hear_of_its_end(api: Caller, books: Ledg
         waiting = [callers.submit(api.create, headers={"Prefer": "wait=30"}) for _ in range(3)]
         eventually(lambda: books.counters().get("coalesced") == 2, "all have asked")
         assert books.finish(claimed(books), ANSWER)
-        responses = [future.result(timeout=25) for future in waiting]
+        responses = [future.result(timeout=PATIENCE_S) for future in waiting]
     assert [response.status_code for response in responses] == [200] * 3
     jobs = [response.json or {} for response in responses]
     assert {job["answer"]["text"] for job in jobs} == {"E42"}

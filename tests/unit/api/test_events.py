@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from jobs.ledger import Ledger
+from tests.eventually import PATIENCE_S
 from tests.ledgers import ANSWER, claimed
 from tests.unit.api.conftest import Caller
 
@@ -41,7 +42,7 @@ def test_a_poll_that_waits_returns_when_something_happens(api: Caller) -> None:
     with ThreadPoolExecutor() as pool:
         waiting = pool.submit(feed, api, after, Prefer="wait=30")
         job_id = api.submit()
-        assert [event["job"] for event in waiting.result(20)["data"]] == [job_id]
+        assert [event["job"] for event in waiting.result(PATIENCE_S)["data"]] == [job_id]
 
 
 def test_a_poll_returns_no_more_than_it_asks_for(api: Caller) -> None:

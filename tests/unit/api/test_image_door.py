@@ -17,6 +17,7 @@ import pytest
 from PIL import Image
 
 from api.images import CanonicalImage, ImageDoor, ImageRejected
+from tests.eventually import PATIENCE_S
 from tests.unit.api.pictures import encoded
 
 MISBEHAVING = (str(Path(__file__).with_name("misbehaving_decoder.py")),)
@@ -197,7 +198,7 @@ class TestLife:
                 pass
             assert answer == "images_busy"
             door.close()
-            assert held.result(timeout=10) == "images_busy"
+            assert held.result(timeout=PATIENCE_S) == "images_busy"
 
     def test_a_closed_door_rejects(
         self, new_door: Callable[..., ImageDoor], picture: bytes
@@ -242,7 +243,7 @@ class TestTurns:
             assert [outcome(door, picture, "b") for _ in range(20)] == ["taken"] * 20
             assert not any(each.done() for each in slow)
             door.close()
-            assert {each.result(timeout=10) for each in slow} == {"images_busy"}
+            assert {each.result(timeout=PATIENCE_S) for each in slow} == {"images_busy"}
 
     def test_above_a_tenants_bound_its_pictures_are_a_429(
         self, new_door: Callable[..., ImageDoor], picture: bytes

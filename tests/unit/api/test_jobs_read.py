@@ -13,7 +13,7 @@ from werkzeug.test import TestResponse
 from api import waiting
 from jobs.job import Claim
 from jobs.ledger import Ledger
-from tests.eventually import eventually
+from tests.eventually import PATIENCE_S, eventually
 from tests.ledgers import ANSWER, MODEL, claimed
 from tests.unit.api.conftest import Caller, body
 
@@ -88,7 +88,7 @@ def test_a_get_that_waits_returns_the_finished_job(api: Caller, books: Ledger, b
         lambda: api("GET", f"/v1/jobs/{job_id}", headers={"Prefer": "wait=30"})
     )
     finish_next(books)
-    job = call.result(timeout=25).json
+    job = call.result(timeout=PATIENCE_S).json
     assert job
     assert job["status"] == "succeeded"
 
@@ -98,13 +98,13 @@ def test_many_callers_may_wait_for_one_job(api: Caller, books: Ledger, beside: A
     together = threading.Barrier(5)
 
     def wait() -> TestResponse:
-        together.wait(timeout=10)
+        together.wait(timeout=PATIENCE_S)
         return api("GET", f"/v1/jobs/{job_id}", headers={"Prefer": "wait=30"})
 
     calls = [beside(wait) for _ in range(4)]
-    together.wait(timeout=10)
+    together.wait(timeout=PATIENCE_S)
     finish_next(books)
-    assert {future.result(timeout=25).json["status"] for future in calls} == {"succeeded"}
+    assert {future.result(timeout=PATIENCE_S).json["status"] for future in calls} == {"succeeded"}
 
 
 def test_where_too_many_calls_are_held_open_the_next_is_answered_at_once(
@@ -189,7 +189,7 @@ def test_a_waiting_caller_hears_of_a_cancellation(api: Caller, beside: Any) -> N
     job_id = api.submit()
     waiting = beside(lambda: api("GET", f"/v1/jobs/{job_id}", headers={"Prefer": "wait=30"}))
     api("POST", f"/v1/jobs/{job_id}/cancel")
-    assert waiting.result(timeout=25).json["status"] == "canceled"
+    assert waiting.result(timeout=PATIENCE_S).json["status"] == "canceled"
 
 
 @pytest.fixture

@@ -151,8 +151,8 @@ def server(store: EmbeddedStore, client: Any) -> Iterator[tuple[Running, str]]:
             return False
 
     try:
-        eventually(answers, "the API answers", 60)
-        eventually(lambda: len(_processes(running)) == 2, "both processes", 60)
+        eventually(answers, "the API answers")
+        eventually(lambda: len(_processes(running)) == 2, "both processes")
         yield running, url
     finally:
         running.end()
@@ -179,8 +179,8 @@ def test_several_processes_count_as_one_also_those_that_have_ended(
     first, second = _processes(running)
     for pid in (first, second):
         os.kill(pid, signal.SIGTERM)
-    eventually(lambda: not set(_processes(running)) & {first, second}, "others took over", 60)
-    eventually(lambda: len(_processes(running)) == 2, "others took over", 60)
+    eventually(lambda: not set(_processes(running)) & {first, second}, "others took over")
+    eventually(lambda: len(_processes(running)) == 2, "others took over")
     assert _asked(url) == 40
     of_gunicorn = [json.loads(line) for line in running.lines[1:]]
     assert {line.get("logger") for line in of_gunicorn} == {"gunicorn.error", None}

@@ -16,7 +16,7 @@ from jobs.job import Claim, Outcome, Status
 from jobs.ledger import Ledger
 from jobs.pieces import Piece, Pieces
 from jobs.scripts import PREFIX
-from tests.eventually import eventually
+from tests.eventually import PATIENCE_S, eventually
 from tests.ledgers import ANSWER, claimed
 from tests.sse import Told, events, text_of
 from tests.unit.api.conftest import Caller, assert_problem
@@ -72,7 +72,7 @@ class Listener:
 
     def all(self) -> list[Told]:
         """What was told by the end."""
-        self._thread.join(20)
+        self._thread.join(PATIENCE_S)
         assert not self._thread.is_alive()
         return self.told
 

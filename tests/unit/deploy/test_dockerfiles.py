@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.deployment import DOCKERFILES, ROOT, SETTINGS, dockerfile_words
+from tests.eventually import PATIENCE_S
 
 dockerfiles = pytest.mark.parametrize("path", DOCKERFILES, ids=lambda path: path.name)
 
@@ -62,7 +63,10 @@ def test_the_package_that_it_builds_has_all_files_of_its_parts(path: Path, tmp_p
         (tree / source).symlink_to(ROOT / source)
     build = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation"]
     subprocess.run(
-        [*build, "-q", "-w", str(tmp_path), str(tree)], check=True, capture_output=True, timeout=120
+        [*build, "-q", "-w", str(tmp_path), str(tree)],
+        check=True,
+        capture_output=True,
+        timeout=PATIENCE_S,
     )
     [wheel] = tmp_path.glob("*.whl")
     packed = set(zipfile.ZipFile(wheel).namelist())

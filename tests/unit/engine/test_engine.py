@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 
+from tests.eventually import PATIENCE_S
 from tests.unit.engine.conftest import Checkpoint, NewEngine, ask, paint
 from worker.engine import (
     Answer,
@@ -432,12 +433,12 @@ def test_a_listener_that_comes_late_hears_all_of_the_answer(engine: Engine) -> N
     other = engine.submit(
         ask(PICTURE, "Go on, too!", max_new_tokens=60, stop=("never said",)), on_text
     )
-    assert spoken.wait(60)
+    assert spoken.wait(PATIENCE_S)
     early: list[str] = []
     late: list[str] = []
     answer.listen(early.append)
-    text = answer.result(60).text
-    other.result(60)
+    text = answer.result(PATIENCE_S).text
+    other.result(PATIENCE_S)
     answer.listen(late.append)
     assert "".join(early) == "".join(late) == text
     assert len(early) > 1

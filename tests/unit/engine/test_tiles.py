@@ -11,6 +11,7 @@ from transformers.models.llava_next.image_processing_pil_llava_next import (
     LlavaNextImageProcessorPil,
 )
 
+from tests.eventually import PATIENCE_S
 from tests.unit.engine.conftest import Checkpoint, paint
 from worker.engine import ImageUnreadable, Picture, images
 from worker.engine.images import Tiling
@@ -127,8 +128,8 @@ def test_a_pool_of_processes_gives_the_same_and_survives_a_bad_picture() -> None
     try:
         good = paint(300, 200)
         with pytest.raises(ImageUnreadable):
-            preprocessor.cut([Picture(good.data[:-500])]).result(60)
-        (cut,) = preprocessor.cut([good]).result(60)
+            preprocessor.cut([Picture(good.data[:-500])]).result(PATIENCE_S)
+        (cut,) = preprocessor.cut([good]).result(PATIENCE_S)
         assert np.array_equal(cut, images.tiles([good], RELEASED)[0])
     finally:
         preprocessor.close()

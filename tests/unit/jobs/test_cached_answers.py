@@ -185,16 +185,14 @@ def test_an_answer_needs_the_picture_that_it_is_about_and_prolongs_its_life(
 
 
 def test_of_what_answered_others_nothing_outlives_them(client: Any) -> None:
-    ledger = Ledger(client, Limits(queue_lifetime=2_000, retention=150))
-    images = ImageStore(client, first_life_ms=100)
+    ledger = Ledger(client, Limits(queue_lifetime=4_000, retention=150))
+    images = ImageStore(client, first_life_ms=4_000)
     images.put("acme", PICTURE.digest, b"pixels")
     jobs = [asked(ledger, conversation=SHOWN) for _ in range(2)]
     ledger.finish(claimed(ledger), ANSWER)
     jobs.append(asked(ledger, conversation=SHOWN))
     assert statuses(ledger, *jobs) == [("succeeded", None)] * 3
-    eventually(
-        lambda: ledger.sweep() and not client.keys(f"{PREFIX}job:*"), "all are forgotten", 30
-    )
+    eventually(lambda: ledger.sweep() and not client.keys(f"{PREFIX}job:*"), "all are forgotten")
     for kept in ("same", "followers", "queue", "jobs"):
         assert not client.keys(f"{PREFIX}{kept}:*")
-    eventually(lambda: not client.keys(f"{PREFIX}image:*"), "the picture is gone", 30)
+    eventually(lambda: not client.keys(f"{PREFIX}image:*"), "the picture is gone")

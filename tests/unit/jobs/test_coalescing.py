@@ -13,6 +13,7 @@ from jobs.ledger import Ledger
 from jobs.request import Conversation, ImagePart, Parameters, Turn
 from jobs.scripts import PREFIX
 from tests.conftest import NewLedger
+from tests.eventually import PATIENCE_S
 from tests.ledgers import (
     ANSWER,
     FAILURE,
@@ -306,7 +307,7 @@ def test_fifty_who_ask_the_same_at_once_have_it_run_once(client: Any, ledger: Le
     together = threading.Barrier(50)
 
     def ask(_: int) -> Job:
-        together.wait(timeout=30)
+        together.wait(timeout=PATIENCE_S)
         return asked(ledger)
 
     with ThreadPoolExecutor(50) as callers:

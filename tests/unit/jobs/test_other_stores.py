@@ -19,7 +19,7 @@ from jobs.ledger import Ledger, Limits
 from jobs.rates import Rates
 from jobs.sentinels import Sentinels
 from jobs.store import connect, inspect
-from tests.eventually import eventually
+from tests.eventually import PATIENCE_S, eventually
 from tests.ledgers import ANSWER, MODEL, Clock, claimed, status_of, submitted
 from tests.stores import Server, certificates, watched
 from tests.unit.jobs.operations import OPERATIONS, Operation, Scripted, contents
@@ -121,7 +121,7 @@ def _broker(url: str) -> Iterator[Celery]:
 
 def _hint(connection: Any) -> bool:
     queue = connection.SimpleQueue(f"hints.{MODEL}")
-    queue.get(timeout=10).ack()
+    queue.get(timeout=PATIENCE_S).ack()
     queue.close()
     return True
 
@@ -146,11 +146,11 @@ def test_what_was_accepted_outlives_a_failover(service: tuple[str, Server]) -> N
 
         with pytest.raises(StoreUnavailable):
             submitted(ledger)
-        eventually(lambda: _accepts(client), "the follower leads", 40)
+        eventually(lambda: _accepts(client), "the follower leads")
         assert status_of(ledger, jobs[0]) == ("succeeded", None)
         assert {claimed(ledger).job.id for _ in jobs[1:]} == set(jobs[1:])
-        eventually(lambda: hints.publish(MODEL), "hints can be published", 20)
-        eventually(lambda: _is_given(app), "a worker is given a hint", 40)
+        eventually(lambda: hints.publish(MODEL), "hints can be published")
+        eventually(lambda: _is_given(app), "a worker is given a hint")
 
 
 def _is_given(app: Celery) -> bool:

@@ -8,6 +8,7 @@ from jobs.changes import CHANGES
 from jobs.ledger import Ledger
 from jobs.pieces import KEEP_MS, START, Piece, Pieces
 from jobs.scripts import PREFIX
+from tests.eventually import PATIENCE_S
 from tests.ledgers import ANSWER, claimed, everything, submitted
 
 
@@ -36,9 +37,9 @@ def test_who_runs_a_job_hears_that_somebody_listens(
     claimed(ledger)
     with client.pubsub(ignore_subscribe_messages=True) as channel:
         channel.subscribe(CHANGES)
-        channel.get_message(timeout=5)
+        channel.get_message(timeout=PATIENCE_S)
         pieces.listen("acme", job_id)
-        assert channel.get_message(timeout=5)["data"].decode() == f"{job_id} listen"
+        assert channel.get_message(timeout=PATIENCE_S)["data"].decode() == f"{job_id} listen"
 
 
 def test_another_tenant_cannot_listen(client: Any, ledger: Ledger, pieces: Pieces) -> None:

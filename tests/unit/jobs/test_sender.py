@@ -21,7 +21,7 @@ from jobs.sender import FIRST_WAIT_MS, LONGEST_WAIT_MS, Sender, wait_ms
 from jobs.webhook import Told
 from jobs.webhook_secrets import WebhookSecrets
 from llava_jobs.embedded import EmbeddedStore
-from tests.eventually import eventually
+from tests.eventually import PATIENCE_S, eventually
 from tests.ledgers import ANSWER, FAILURE, Clock, claimed, submitted, webhook
 from tests.receivers import (
     Behaviour,
@@ -336,7 +336,7 @@ def running(client: Any) -> Iterator[Callable[..., Sender]]:
     yield start
     for sending, thread in started:
         sending.stop()
-        thread.join(20)
+        thread.join(PATIENCE_S)
         assert not thread.is_alive()
 
 
@@ -358,7 +358,7 @@ def test_a_receiver_that_hangs_holds_up_neither_another_nor_a_job(
         with lock:
             inside.append(received)
             most = max(most, len(inside))
-        free.wait(30)
+        free.wait(PATIENCE_S)
         with lock:
             inside.remove(received)
         status(200)(peer, received)
@@ -401,7 +401,7 @@ def test_a_sender_that_is_stopped_lets_what_is_under_way_come_to_its_end(
     free = threading.Event()
 
     def hold(peer: Any, received: Received) -> None:
-        free.wait(30)
+        free.wait(PATIENCE_S)
         status(200)(peer, received)
 
     receiver.behaviour = hold
@@ -412,7 +412,7 @@ def test_a_sender_that_is_stopped_lets_what_is_under_way_come_to_its_end(
     eventually(lambda: receiver.received, "it is being sent")
     sending.stop()
     free.set()
-    thread.join(20)
+    thread.join(PATIENCE_S)
     assert told(client, job_id).status is Told.DELIVERED
 
 
@@ -457,7 +457,7 @@ def test_the_command_sends_and_ends_when_it_is_asked_to(
     with command(store) as process:
         eventually(lambda: told(client, job_id).status is Told.DELIVERED, "it is told")
         process.send_signal(signal.SIGTERM)
-        _, said = process.communicate(timeout=20)
+        _, said = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0
     assert said == ""
     Judge(secret).verify(receiver.received[0].body, receiver.received[0].headers)

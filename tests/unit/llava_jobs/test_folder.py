@@ -15,7 +15,7 @@ from jobs.keys import Keys
 from jobs.store import connect
 from llava_jobs.embedded import EmbeddedStore
 from llava_jobs.folder import LOCK_FILE, URL_FILE, FolderInUse, is_locked
-from tests.eventually import eventually
+from tests.eventually import PATIENCE_S, eventually
 from tests.installations import COMMAND, Running, environment
 from tests.stores import memory_folder
 
@@ -60,7 +60,7 @@ def command(*words: str, home: Path = NO_HOME, **settings: str) -> subprocess.Co
         env={**environment(**settings), "HOME": str(home)},
         capture_output=True,
         text=True,
-        timeout=90,
+        timeout=PATIENCE_S,
     )
 
 

@@ -11,7 +11,7 @@ from jobs.image_store import ImageStore
 from jobs.job import Priority
 from jobs.ledger import Ledger
 from jobs.pieces import Pieces
-from tests.eventually import eventually
+from tests.eventually import PATIENCE_S, eventually
 from tests.ledgers import MODEL, claimed, status_of, submitted
 from worker import claims
 from worker.engine import Result
@@ -87,7 +87,7 @@ class Worker:
             if not running.future.done():
                 running.end()
         for thread in self._threads:
-            thread.join(20)
+            thread.join(PATIENCE_S)
             assert not thread.is_alive()
 
 

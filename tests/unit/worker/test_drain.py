@@ -9,7 +9,7 @@ from jobs.drain import Drains
 from jobs.image_store import ImageStore
 from jobs.ledger import Ledger
 from jobs.pieces import Pieces
-from tests.eventually import eventually
+from tests.eventually import PATIENCE_S, eventually
 from tests.ledgers import MODEL, status_of, submitted
 from worker.engine import EngineClosed
 from worker.engine.requests import Request
@@ -61,7 +61,7 @@ def test_a_resting_worker_claims_nothing_and_goes_on_with_the_hints_that_came(
     thread.join(0.05)
     assert thread.is_alive()
     desk.claims.rest(False)
-    thread.join(10)
+    thread.join(PATIENCE_S)
     assert (desk.claims.may_claim, engine.asked) == (True, 1)
 
 
@@ -73,7 +73,7 @@ def test_a_resting_worker_that_stops_lets_its_hints_go(
     thread = answering(desk)
     desk.claims.stop()
     desk.claims.rest(True)
-    thread.join(10)
+    thread.join(PATIENCE_S)
     assert not thread.is_alive()
     assert engine.asked == 0
     assert status_of(ledger, job_id) == ("queued", None)

@@ -12,6 +12,7 @@ from prometheus_client import generate_latest
 
 from jobs.errors import ConfigurationError
 from jobs.settings import Settings
+from tests.eventually import PATIENCE_S
 from tests.installations import free_port
 from tests.unit.api.pictures import encoded, scene
 from worker.engine import Counts, Engine, Memory, Picture, Request, Turn
@@ -47,7 +48,7 @@ def test_tokens_are_counted_as_answers_report_them(engine: Engine) -> None:
         kind: value(metrics, "engine_tokens_total", kind=kind) for kind in ("prompt", "generated")
     }
     hits = value(metrics, "engine_prefix_tokens_total", result="hit")
-    results = [engine.submit(asked("What is the error code?")).result(60) for _ in range(2)]
+    results = [engine.submit(asked("What is the error code?")).result(PATIENCE_S) for _ in range(2)]
     for result in results:
         metrics.answered(result)
     generated = value(metrics, "engine_tokens_total", kind="generated") - before["generated"]
@@ -65,7 +66,7 @@ def test_tokens_of_what_runs_are_counted_too(engine: Engine) -> None:
     seen: list[int] = []
     before = engine.counts.generated
     answer = engine.submit(asked("What is it?"), lambda _: seen.append(engine.counts.generated))
-    result = answer.result(60)
+    result = answer.result(PATIENCE_S)
     assert seen
     assert before < seen[0] <= before + result.completion_tokens
     assert seen == sorted(seen), "a counter never goes back"

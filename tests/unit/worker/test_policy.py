@@ -16,6 +16,7 @@ from jobs.ledger import Ledger
 from jobs.pieces import Pieces
 from jobs.request import Conversation, ImagePart, Turn
 from jobs.settings import Settings
+from tests.eventually import PATIENCE_S
 from tests.ledgers import MODEL, asked, draft, now, records, submitted
 from worker.engine import Picture, Request, Result, Timing
 from worker.engine import Turn as EngineTurn
@@ -98,7 +99,7 @@ class Hanging:
         """Hang."""
         del request
         self.calls += 1
-        self.over.wait(30)
+        self.over.wait(PATIENCE_S)
         return None
 
 
