@@ -29,6 +29,18 @@ def end_with_parent() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
+def own_imports() -> dict[str, str]:
+    """Return the environment in which a child finds this installation's packages before others.
+
+    gunicorn and Celery look into the current folder first, which may well have an ``api`` or a
+    ``worker`` of its own. It comes last here, and neither puts it first where it is there already.
+    """
+    ours = str(Path(__file__).parents[1])
+    given = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    folders = dict.fromkeys([ours, *filter(None, given), os.getcwd()])
+    return {"PYTHONSAFEPATH": "1", "PYTHONPATH": os.pathsep.join(folders)}
+
+
 class Child:
     """One process: its command, its log file, and when it may be started again."""
 
@@ -36,7 +48,7 @@ class Child:
         self.name = name
         self.log = log
         self._command = command
-        self._env = {**os.environ, **env}
+        self._env = {**os.environ, **own_imports(), **env}
         self._process: subprocess.Popen[bytes] | None = None
         self._started = 0.0
         self._restart_at = 0.0

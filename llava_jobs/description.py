@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
 import click
+
+from llava_jobs.child import own_imports
 
 
 @click.command()
@@ -17,5 +20,8 @@ def openapi(markdown: bool) -> None:
     """
     # A program of its own, as the API is: this package loads no Flask.
     command = [sys.executable, "-m", "api.openapi", *(["--markdown"] if markdown else [])]
-    ran = subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603 - our own
+    environment = {**os.environ, **own_imports()}
+    ran = subprocess.run(  # noqa: S603 - our own
+        command, check=True, capture_output=True, text=True, env=environment
+    )
     click.echo(ran.stdout, nl=False)
