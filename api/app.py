@@ -150,7 +150,7 @@ def _services(settings: Settings, client: redis.Redis, hints: Hints) -> Services
         groups=Groups(client, ledger.scripts),
         feed=Feed(client),
         keys=Keys(client, durability=durability, replicas=settings.durable_replicas),
-        tenants=Tenants(client),
+        tenants=Tenants(client, durability=durability, replicas=settings.durable_replicas),
         pieces=pieces,
         following=Following(pieces),
         connections=connections,

@@ -26,7 +26,7 @@ _RELIEVING = frozenset(
     {
         *("claim", "finish", "release", "crash", "renew", "leave", "cancel", "sweep", "erase"),
         *("abandon", "supersede", "discard", "spend", "deliver", "delivered", "count", "signals"),
-        *("intake", "drain", "revoke_key", "enable", "hint"),
+        *("intake", "drain", "revoke_key", "enable", "hint", "set_limits"),
         *("take_batch", "write_lines", "move_batch", "stop_batch", "erase_file"),
         *("list", "ended_lines", "rest_batch", "retire", "tenants", "index_keys"),
     }

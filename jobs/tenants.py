@@ -10,7 +10,7 @@ import redis
 
 from jobs.errors import ConfigurationError
 from jobs.records import decoded, record
-from jobs.scripts import PREFIX, Scripts
+from jobs.scripts import PREFIX, Durability, Scripts
 from jobs.store import told_plainly
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
@@ -50,11 +50,15 @@ class Tenant:
 class Tenants:
     """The limits of all tenants, where the ledger's scripts read them.
 
+    ``durability`` and ``replicas`` are as in jobs.scripts.
     Every method raises StoreUnavailable where the store cannot be used.
     """
 
-    def __init__(self, client: redis.Redis) -> None:
+    def __init__(
+        self, client: redis.Redis, *, durability: Durability = "waitaof", replicas: int = 0
+    ) -> None:
         self._client = client
+        self._scripts = Scripts(client, durability=durability, replicas=replicas)
 
     def with_limits(self) -> list[str]:
         """Return the names of the tenants that have limits of their own."""
@@ -64,7 +68,7 @@ class Tenants:
     def page(self, *, after: str | None = None, limit: int = 100) -> tuple[list[Tenant], bool]:
         """Return tenants that have keys or limits, by name, and whether there are more."""
         index_keys(self._client)
-        has_more, *found = Scripts(self._client).run("tenants", after or "", limit)
+        has_more, *found = self._scripts.run("tenants", after or "", limit)
         tenants = [
             Tenant(n.decode(), int(queued), _limits(record(own))) for n, queued, own in found
         ]
@@ -76,18 +80,12 @@ class Tenants:
             return _limits(decoded(self._client.hgetall(_key(tenant))))
 
     def set_limits(self, tenant: str, limits: TenantLimits) -> None:
-        """Set all of a tenant's own limits at once; raises ConfigurationError for a bad name."""
-        fields = {name: value for name, value in vars(limits).items() if value is not None}
-        with told_plainly(), self._client.pipeline() as pipe:
-            pipe.delete(_key(named(tenant)))
-            if fields:
-                pipe.hset(_key(tenant), mapping=fields)
-                pipe.sadd(_INDEX, tenant)
-                pipe.zadd(BY_TENANT, {f"{tenant},": 0})
-            else:
-                pipe.srem(_INDEX, tenant)
-                pipe.zrem(BY_TENANT, f"{tenant},")
-            pipe.execute()
+        """Set all of a tenant's own limits at once, once that is durable.
+
+        Raises ConfigurationError for a bad name.
+        """
+        fields = [part for pair in vars(limits).items() if pair[1] is not None for part in pair]
+        self._scripts.run("set_limits", named(tenant), *fields, durable=True)
 
     def waiting(self, most: int = MOST_WAITING) -> dict[str, int]:
         """Return how many jobs of each tenant wait, most first; of about ``most`` tenants."""

@@ -12,6 +12,7 @@ from playwright.sync_api import Page, expect
 from tests.browser.axe import flawless
 from tests.browser.browsers import DESK, PHONE, NewPage, sign_in
 from tests.browser.questions import RED, ask, open_job
+from tests.eventually import eventually
 from tests.installations import Installation, caller, ended, submit
 
 
@@ -71,9 +72,9 @@ def test_what_is_said_of_a_waiting_job_stays_in_its_card(
     turn = ask(page, f"What colour is the light, in a queue {viewport['width']} wide?")
     said = turn.locator(".next")
     expect(said).to_contain_text("among jobs of normal priority")
-    inside, card = said.bounding_box(), turn.bounding_box()
-    assert inside is not None
-    assert card is not None
+    # What is said is renewed each second, and has no place while it is exchanged.
+    inside = eventually(said.bounding_box, "what is said has a place")
+    card = eventually(turn.bounding_box, "the card has a place")
     assert inside["x"] + inside["width"] <= card["x"] + card["width"]
     flawless(page)
     sign = "box => getComputedStyle(box, '::before').content"

@@ -92,6 +92,7 @@ class Content:
         """What the form of a page carries, besides its token."""
         return {
             "/ask": {"question": ASKED["question"], "image": ("panel.png", PNG)},
+            "/taste": {"theme": "dark", "next": "/"},
             "/console/keys": {"tenant": "acme", "scope": "read"},
             "/console/keys/<key_id>/rotate": {"overlap": "1"},
             "/console/keys/limits": {"tenant": "acme"},

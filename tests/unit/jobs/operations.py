@@ -297,6 +297,11 @@ OPERATIONS = [
     Operation("revoke_key", lambda to, _: _key(to), lambda to, _: to.script("revoke_key", "k1")),
     Operation("rotate", lambda to, _: _key(to), lambda to, _: to.script("rotate", *ROTATED), False),
     Operation(
+        "set_limits",
+        lambda *_: None,
+        lambda to, _: to.script("set_limits", "acme", "queued_jobs", 7),
+    ),
+    Operation(
         "rotate_secret",
         lambda to, _: to.script("rotate_secret", "acme", "whsec_1", 1000, 1),
         lambda to, _: to.script("rotate_secret", "acme", "whsec_2", 1000, 0),

@@ -59,6 +59,7 @@ def test_a_submission_that_the_client_sends_again_is_as_durable(unsynced: Any, o
         ("move_batch", "batch_x", "settled", 0, ""),
         ("revoke_key", "a" * 12),
         ("rotate", "a" * 12, "digest", "last", 0),
+        ("set_limits", "acme", "queued_jobs", 7),
         ("rotate_secret", "acme", "secret", 0, 1),
     ],
     ids=lambda call: str(call[0]),

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import select
 import signal
 import socket
 import threading
@@ -74,15 +75,25 @@ class LosesReplies:
 
     def _carry(self, caller: socket.socket) -> None:
         with caller, socket.create_connection(("127.0.0.1", self._store.port)) as server:
-            while sent := caller.recv(1 << 20):
-                server.sendall(sent)
-                reply = server.recv(1 << 20)
-                if self._word in sent and not self._lost.is_set():
-                    self._left -= 1
-                    if self._left < 0:
+            # A server may reply to a pipeline piece by piece, so both ways are listened to.
+            while ready := select.select([caller, server], [], [])[0]:
+                if server in ready:
+                    if not (reply := server.recv(1 << 20)):
+                        return
+                    caller.sendall(reply)
+                if caller in ready:
+                    if not (sent := caller.recv(1 << 20)):
+                        return
+                    server.sendall(sent)
+                    if self._loses_reply_to(sent):
+                        server.recv(1 << 20)  # it has done what was asked
                         self._lost.set()
                         return
-                caller.sendall(reply)
+
+    def _loses_reply_to(self, sent: bytes) -> bool:
+        if self._word in sent and not self._lost.is_set():
+            self._left -= 1
+        return self._left < 0 and not self._lost.is_set()
 
 
 @pytest.fixture
@@ -211,7 +222,7 @@ def test_acceptance_that_the_disk_did_not_confirm_in_time_is_no_acceptance(clien
         def pipeline(self, transaction: bool) -> Any:
             pipe = client.pipeline(transaction=transaction)
             run = pipe.execute
-            pipe.execute = lambda: [run()[0], [0, 0]]
+            pipe.execute = lambda **named: [run(**named)[0], [0, 0]]
             return pipe
 
     with pytest.raises(StoreUnavailable) as refused:
