@@ -169,6 +169,7 @@ def test_without_scripts_the_chosen_file_is_named_and_recent_questions_have_room
 def test_with_the_keyboard_alone(new_page: NewPage, answering: Installation) -> None:
     page = new_page(storage_state=None)
     page.goto("/sign-in")
+    expect(page.get_by_role("textbox")).to_be_focused()
     page.keyboard.type(answering.key)
     page.keyboard.press("Enter")
     expect(page.locator("#composer")).to_be_visible()
