@@ -88,11 +88,18 @@ def cancel_batch(batch_id: str) -> Response:
     return _told(services().batches.cancel(tenant(), batch_id))
 
 
+@bp.delete("/<batch_id>")
+def erase_batch(batch_id: str) -> Response:
+    """Leave nothing of a batch that has ended, nor of what it wrote."""
+    services().batches.erase(tenant(), batch_id)
+    return Response(status=204)
+
+
 @bp.errorhandler(JobsError)
 def _as_openai_says_it(error: JobsError) -> Response:
     response = problem(as_clients_know_it(error))
     if error.status == 409:
-        response.headers["x-should-retry"] = "false"  # it will not become otherwise
+        response.headers["x-should-retry"] = "false"  # it is the same in a few seconds
     return response
 
 

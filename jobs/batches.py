@@ -114,12 +114,26 @@ class Batches:
         done = self._run("stop_batch", batch_id, tenant, BatchStatus.CANCELLED, durable=True)
         batch = self.get(tenant, batch_id) if done else None
         if batch is None:
-            raise NotFound("no batch of yours has this id", code="batch_not_found")
+            raise _no_batch()
         if BatchStatus.CANCELLED in (batch.status, batch.stopping):
             return batch
         raise Conflict(
             f"this batch cannot be cancelled: it is {batch.status}", code="batch_not_cancellable"
         )
+
+    def erase(self, tenant: str, batch_id: str) -> None:
+        """Leave nothing of a tenant's batch, nor of what it wrote, once that is durable.
+
+        Raises NotFound, or Conflict where it has not ended.
+        """
+        done = self._run("erase_batch", batch_id, tenant, durable=True)
+        if not done:
+            raise _no_batch()
+        if done < 0:
+            raise Conflict(
+                "this batch has not ended; cancel it first, and erase it once it has ended",
+                code="batch_open",
+            )
 
     def take(self, lease_ms: int) -> tuple[Batch, int] | None:
         """Give a feeder the batch whose turn it is, and the store's time in ms; None: none is.
@@ -176,6 +190,10 @@ def _ended(job_id: bytes, told: bytes, flat: list[bytes]) -> Ended:
     number, _, custom_id = told.decode().partition(" ")
     job = Job.from_record(record(flat)) if flat else None
     return Ended(job_id.decode(), int(number), custom_id, job)
+
+
+def _no_batch() -> NotFound:
+    return NotFound("no batch of yours has this id", code="batch_not_found")
 
 
 def _key(batch_id: str) -> str:

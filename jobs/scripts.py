@@ -27,15 +27,15 @@ _RELIEVING = frozenset(
         *("claim", "finish", "release", "crash", "renew", "leave", "cancel", "sweep", "erase"),
         *("abandon", "supersede", "discard", "spend", "deliver", "delivered", "count", "signals"),
         *("intake", "drain", "revoke_key", "enable", "hint", "set_limits"),
-        *("take_batch", "write_lines", "move_batch", "stop_batch", "erase_file"),
-        *("list", "ended_lines", "rest_batch", "retire", "tenants", "index_keys"),
+        *("take_batch", "write_lines", "move_batch", "stop_batch", "erase_batch"),
+        *("erase_file", "list", "ended_lines", "rest_batch", "retire", "tenants", "index_keys"),
     }
 )
 """What makes room, or lets work and its callers go on, and so must run where memory is full."""
 
 _ONCE = frozenset(
     {
-        *("erase", "discard", "erase_file", "revoke_key"),
+        *("erase", "discard", "erase_file", "erase_batch", "revoke_key"),
         *("rotate_secret", "intake", "tell_again", "enable"),
     }
 )

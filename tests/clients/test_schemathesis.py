@@ -64,6 +64,7 @@ FATAL = {
 OUT_OF_REACH = {
     *("POST /v1/webhooks/enable", "POST /v1/jobs/{job_id}/deliveries"),
     *("POST /v1/batches", "GET /v1/batches/{batch_id}", "POST /v1/batches/{batch_id}/cancel"),
+    "DELETE /v1/batches/{batch_id}",
     *("POST /v1/jobs/{job_id}/retry", "POST /v1/admin/jobs/{job_id}/retry"),
     "GET /openapi.json",
     *FATAL.values(),

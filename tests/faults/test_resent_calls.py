@@ -16,6 +16,7 @@ from pydantic import SecretStr
 from werkzeug.test import TestResponse
 
 from api import create_app
+from jobs.batches import Batches
 from jobs.deliveries import Deliveries, Verdict
 from jobs.job import Outcome, Reason, Status
 from jobs.keys import Keys, Scope
@@ -148,6 +149,14 @@ def _begun(stage: Stage) -> str:
     return stage.made("/v1/batches", **_batch(stage.file()))
 
 
+def _ended(stage: Stage) -> str:
+    batches = Batches(stage.client, stage.ledger.scripts)
+    begun = batches.get("acme", _begun(stage))
+    assert begun
+    batches.fail(begun, [])
+    return begun.id
+
+
 def _paused(stage: Stage) -> str:
     assert stage.caller("POST", "/v1/admin/intake/pause", json={}).status_code == 200
     return ""
@@ -190,6 +199,7 @@ CALLS = [
     Call("erase file", Stage.file, "DELETE", "/v1/files/{}"),
     Call("begin batch", Stage.file, "POST", "/v1/batches", _batch),
     Call("cancel batch", _begun, "POST", "/v1/batches/{}/cancel"),
+    Call("erase batch", _ended, "DELETE", "/v1/batches/{}"),
     Call("send again", Stage.told, "POST", "/v1/jobs/{}/deliveries"),
     Call("enable", Stage.gone, "POST", "/v1/webhooks/enable", _json(url=HOOK)),
     Call("create secret", _nothing, "POST", "/v1/webhooks/secret"),

@@ -188,6 +188,7 @@ _BATCHES = (
                 links=(
                     Link("get_batch", {"batch_id": "$response.body#/id"}),
                     Link("cancel_batch", {"batch_id": "$response.body#/id"}),
+                    Link("erase_batch", {"batch_id": "$response.body#/id"}),
                 ),
                 receipt=BatchReceipt,
             ),
@@ -225,6 +226,15 @@ _BATCHES = (
             Answer(200, "it is being stopped, or is", Batch, _CANCELLING, receipt=BatchReceipt),
         ),
         errors=together(_NO_BATCH, at_their_status("batch_not_cancellable")),
+    ),
+    Operation(
+        "DELETE /v1/batches/{batch_id}",
+        "erase_batch",
+        "Erase a batch",
+        detail="One that has ended, with the files that it wrote; its input is a file of yours.",
+        parameters=(_THIS_BATCH,),
+        answers=(Answer(204, "erased"),),
+        errors=together(_NO_BATCH, at_their_status("batch_open")),
     ),
 )
 

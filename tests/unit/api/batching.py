@@ -96,6 +96,11 @@ def batch_of(api: Caller, batch: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
+def failed(app: Flask, api: Caller, **fields: Any) -> dict[str, Any]:
+    """A batch that has ended, as its only line cannot be run."""
+    return until(api, feeder(app), begin(api, b"{}\n", **fields), "failed")
+
+
 def questions(shown: str, count: int) -> bytes:
     """So many lines, each with a question of its own."""
     return jsonl(line(f"n{i}", asks(shown, f"What is {i}?")) for i in range(count))

@@ -398,6 +398,36 @@ def test_files_of_a_batch_that_has_not_ended_cannot_be_erased(
         assert_problem(response, 409, "file_in_use")
 
 
+def test_an_erased_batch_is_gone_with_what_it_wrote_and_its_input_stays(
+    app: Flask, api: Caller, books: Ledger
+) -> None:
+    lines = jsonl([line("a", asks(picture(api), "What is it?")), line("b", {"model": "demo"})])
+    other, begun = begin(api, b"{}\n"), begin(api, lines, metadata={"ticket": "4711"})
+    ended = run(api, feeder(app), books, begun)
+    path = f"/v1/batches/{begun['id']}"
+    response = api("DELETE", path)
+    assert (response.status_code, response.data) == (204, b"")
+    for method in ("GET", "DELETE"):
+        assert_problem(api(method, path), 404, "batch_not_found")
+    for name in ("output_file_id", "error_file_id"):
+        assert_problem(api("GET", f"/v1/files/{ended[name]}"), 404, "file_not_found")
+    assert api("GET", f"/v1/files/{ended['input_file_id']}/content").data == lines
+    assert [each["id"] for each in api("GET", "/v1/batches").get_json()["data"]] == [other["id"]]
+
+
+def test_a_batch_is_cancelled_before_it_is_erased(app: Flask, api: Caller, books: Ledger) -> None:
+    begun, feeding = begin(api, questions(picture(api), 2)), feeder(app)
+    until(api, feeding, begun, "in_progress")
+    path = f"/v1/batches/{begun['id']}"
+    response = api("DELETE", path)
+    assert_problem(response, 409, "batch_open")
+    assert response.headers["x-should-retry"] == "false"
+    assert api("POST", f"{path}/cancel").status_code == 200
+    assert_problem(api("DELETE", path), 409, "batch_open")
+    until(api, feeding, begun, "cancelled")
+    assert api("DELETE", path).status_code == 204
+
+
 def test_batches_are_listed_newest_first(api: Caller) -> None:
     begun = [begin(api, b"{}\n")["id"] for _ in range(3)]
     first = api("GET", "/v1/batches?limit=2").get_json()

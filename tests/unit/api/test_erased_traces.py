@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from flask import Flask
 from PIL import Image
 
 from jobs.compaction import compact
@@ -17,6 +18,16 @@ from llava_jobs.cli import cli
 from llava_jobs.embedded import EmbeddedStore
 from tests.eventually import eventually
 from tests.ledgers import claimed, everything
+from tests.unit.api.batching import (
+    USAGE,
+    asks,
+    begin,
+    feeder,
+    jsonl,
+    line,
+    picture,
+    until,
+)
 from tests.unit.api.conftest import Caller
 from tests.unit.api.pictures import encoded
 from tests.unit.api.test_jobs_refused import uri
@@ -28,6 +39,15 @@ def files_with(store: EmbeddedStore, *traces: bytes) -> set[bytes]:
     """Those of the traces that are in any file of the store's."""
     held = [path.read_bytes() for path in Path(store.data_dir).rglob("*") if path.is_file()]
     return {trace for trace in traces if any(trace in data for data in held)}
+
+
+def left_of(client: Any, store: EmbeddedStore, *traces: bytes) -> set[bytes]:
+    """Those of the traces that the store holds; its files, once written anew, hold no others."""
+    left = repr(everything(client))
+    held = {trace for trace in traces if trace.decode() in left}
+    compact(client, 60)
+    eventually(lambda: files_with(store, *traces) == held, "no other trace is left")
+    return held
 
 
 @pytest.mark.parametrize("erased", ["one by one", "as a group"])
@@ -67,6 +87,28 @@ def test_an_erased_job_is_in_no_file(
     environment = {"LLAVA_JOBS_REDIS_URL": store.url}
     assert CliRunner().invoke(cli, ["compact"], env=environment).exit_code == 0
     eventually(lambda: not files_with(store, *traces), "no trace is left")
+
+
+def test_an_erased_batch_is_in_no_file(
+    app: Flask, api: Caller, books: Ledger, store: EmbeddedStore, client: Any
+) -> None:
+    asked, noted, answered = (f"canary-{secrets.token_hex(16)}" for _ in range(3))
+    lines = jsonl([line("a", asks(picture(api), f"{asked} question?"))])
+    begun, feeding = begin(api, lines, metadata={noted: noted}), feeder(app)
+    until(api, feeding, begun, "in_progress")
+    feeding.step()
+    answer = {"text": answered, "finish_reason": "stop"}
+    books.finish(claimed(books), Outcome(Status.SUCCEEDED, answer=answer, usage=USAGE))
+    ended = until(api, feeding, begun, "completed")
+    written = ended["output_file_id"]
+    traces = tuple(trace.encode() for trace in (asked, noted, answered, begun["id"], written))
+    client.config_set("rdbcompression", "no")  # a text that is compressed would not be seen
+    compact(client, 60)
+    assert files_with(store, *traces) == set(traces), "also in a file that was written anew"
+    assert api("DELETE", f"/v1/batches/{begun['id']}").status_code == 204
+    assert left_of(client, store, *traces) == {asked.encode()}, "its input stays"
+    assert api("DELETE", f"/v1/files/{begun['input_file_id']}").status_code == 200
+    assert left_of(client, store, *traces) == set()
 
 
 def test_a_store_that_takes_too_long_is_told(client: Any) -> None:

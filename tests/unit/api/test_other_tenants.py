@@ -13,6 +13,7 @@ from flask import Flask
 from jobs.job import Outcome, Reason, Status
 from jobs.ledger import Ledger
 from tests.ledgers import FAILURE, everything
+from tests.unit.api import batching
 from tests.unit.api.batching import ENDPOINT, begin, picture, questions, uploaded
 from tests.unit.api.conftest import Caller, assert_problem
 
@@ -29,12 +30,14 @@ class Things:
     image: str
     file: str
     batch: str
+    ended_batch: str
     group: str = "ticket-of-acme"
 
     @property
     def ids(self) -> tuple[str, ...]:
         """The ids that the store gave them."""
-        return (self.queued, self.ended, self.failed, self.image, self.file, self.batch)
+        jobs = (self.queued, self.ended, self.failed)
+        return (*jobs, self.image, self.file, self.batch, self.ended_batch)
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -45,14 +48,14 @@ class Things:
 _NONE = "0" * 32
 NOWHERE = Things(
     *(f"job_{_NONE}", f"job_{_NONE}", f"job_{_NONE}"),
-    *(f"img_{_NONE}", f"file-{_NONE}", f"batch_{_NONE}", "nobody's"),
+    *(f"img_{_NONE}", f"file-{_NONE}", f"batch_{_NONE}", f"batch_{_NONE}", "nobody's"),
 )
 """What no tenant has."""
 
 
 @pytest.fixture
-def things(api: Caller, books: Ledger) -> Things:
-    """Of tenant acme: jobs that ended, failed and wait, a picture, a group, a file and a batch."""
+def things(app: Flask, api: Caller, books: Ledger) -> Things:
+    """Of tenant acme: jobs that ended, failed and wait, a picture, a group, a file, two batches."""
     api("POST", "/v1/webhooks/secret")
     url = "https://receiver.example.com/"
     ended = api.submit(question="question of acme", webhook={"url": url})
@@ -67,7 +70,9 @@ def things(api: Caller, books: Ledger) -> Things:
     queued = api.submit(question="question of acme", group=Things.group, cache=False)
     image = picture(api)
     lines = questions(image, 1)
-    return Things(queued, ended, failed, image, uploaded(api, lines), begin(api, lines)["id"])
+    over = batching.failed(app, api)["id"]
+    file, begun = uploaded(api, lines), begin(api, lines)["id"]
+    return Things(queued, ended, failed, image, file, begun, over)
 
 
 Path = Callable[[Things], str]
@@ -99,6 +104,7 @@ NAMED: dict[str, tuple[Path, str]] = {
         lambda t: f"/v1/batches/{t.batch}/cancel",
         "batch_not_found",
     ),
+    "DELETE /v1/batches/<batch_id>": (lambda t: f"/v1/batches/{t.ended_batch}", "batch_not_found"),
 }
 """Routes that name a thing of a tenant's: its path, and the code of the 404."""
 

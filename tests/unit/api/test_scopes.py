@@ -44,6 +44,7 @@ TABLE = [
     ("GET", "/v1/batches", Scope.READ),
     ("GET", "/v1/batches/x", Scope.READ),
     ("POST", "/v1/batches/x/cancel", Scope.SUBMIT),
+    ("DELETE", "/v1/batches/x", Scope.SUBMIT),
     ("GET", "/v1/models", Scope.READ),
     ("GET", "/v1/models/x", Scope.READ),
     ("GET", "/v1/admin/keys", Scope.ADMIN),

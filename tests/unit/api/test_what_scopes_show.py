@@ -17,7 +17,7 @@ from jobs.job import Outcome, Status
 from jobs.keys import Keys, Scope
 from jobs.ledger import Ledger
 from tests.ledgers import MODEL, claimed
-from tests.unit.api.batching import ENDPOINT, asks, feeder, jsonl, line, picture, until
+from tests.unit.api.batching import ENDPOINT, asks, failed, feeder, jsonl, line, picture, until
 from tests.unit.api.conftest import DATA_URI, PNG, Caller, body
 from tests.unit.api.console.conftest import Browser
 from tests.unit.api.forms import MIME, written
@@ -121,13 +121,14 @@ def content(app: Flask, api: Caller, books: Ledger, client: Any) -> Content:
     lines = jsonl([line(f"{CANARY} line", asks(shown, ASKED["question"]))])
     sent = api("POST", "/v1/files", data=form(lines), content_type=MIME).get_json()
     spare = api("POST", "/v1/files", data=form(b"{}"), content_type=MIME).get_json()
+    over = failed(app, api, metadata={CANARY: CANARY})
     begun = api("POST", "/v1/batches", json={"input_file_id": sent["id"], **BATCH}).get_json()
     running = until(api, feeder(app), begun, "in_progress")
     books.renew("w1", MODEL, {"slots": 1}, {})
     names = {
         "job_id": [answered, *others],
         "file_id": [sent["id"], spare["id"]],
-        "batch_id": [running["id"]],
+        "batch_id": [running["id"], over["id"]],
         "image_id": [shown],
         "reason": ["error"],
         "key_id": [Keys(client).create("acme").split("_")[1]],

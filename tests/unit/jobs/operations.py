@@ -211,6 +211,12 @@ def _whole(to: Scripted, clock: Clock) -> None:
     to.script("move_batch", "batch_1", "settled", 0, "")
 
 
+def _ended(to: Scripted, clock: Clock) -> None:
+    """A batch with a line in its output file."""
+    _whole(to, clock)
+    to.script("move_batch", "batch_1", "settled", 0, "")
+
+
 def _told(to: Scripted, _: Clock) -> str:
     job = queued(to, 1, webhook=webhook())
     to.finish(claimed(to), ANSWER)
@@ -345,6 +351,7 @@ OPERATIONS = [
         lambda to, _: _batch(to),
         lambda to, _: to.script("move_batch", "batch_1", "invalid", 0, "[]"),
     ),
+    Operation("erase_batch", _ended, lambda to, _: to.script("erase_batch", "batch_1", "acme")),
     Operation("deliver", _told, lambda to, _: _deliver(to), False),
     Operation(
         "delivered",

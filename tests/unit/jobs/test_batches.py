@@ -8,7 +8,7 @@ import pytest
 
 from jobs.batch import MOST_OPEN, Batch, BatchLine, BatchStatus
 from jobs.batches import Batches, Read, Written
-from jobs.errors import BatchElsewhere, Conflict, InvalidRequest, TooManyBatches
+from jobs.errors import BatchElsewhere, Conflict, InvalidRequest, NotFound, TooManyBatches
 from jobs.files import Files
 from jobs.image_store import ImageStore
 from jobs.job import Outcome, Priority, Reason, Status
@@ -23,6 +23,7 @@ from tests.ledgers import (
     assert_counts_are_true,
     claimed,
     draft,
+    everything,
     submitted,
 )
 
@@ -452,3 +453,82 @@ def test_finished_lines_are_written_away_where_the_store_has_no_memory_left(
         batches.pass_on(batch, 0, 250)
     finally:
         client.config_set("maxmemory", 0)
+
+
+def test_of_an_erased_batch_nothing_is_left_but_its_input(
+    batches: Batches, files: Files, client: Any
+) -> None:
+    batch = running(batches, files, total=2)
+    lines = [Written("", "output", "1\n"), Written("", "errors", "2\n")]
+    batches.write(batch, lines, Read(0, 2, 6))
+    batches.settle(batch)
+    batches.settle(batch)
+    batches.erase("acme", batch.id)
+    left = repr(everything(client))
+    assert not [name for name in (batch.id, batch.output_file, batch.error_file) if name in left]
+    assert not client.keys(f"{PREFIX}batch*")
+    page = files.page("acme", limit=9, after=None, ascending=False, purpose=None)
+    assert page is not None
+    assert [file.id for file in page[0]] == [batch.input_file]
+    with pytest.raises(NotFound):
+        batches.erase("acme", batch.id)
+    assert files.erase("acme", batch.input_file)
+    assert not client.keys(f"{PREFIX}*files*")
+
+
+def test_a_batch_that_has_not_ended_is_not_erased(
+    batches: Batches, files: Files, client: Any
+) -> None:
+    batch = begin(batches, files)
+
+    def refused_in(status: BatchStatus) -> None:
+        assert now(batches, batch).status is status
+        before = client.hgetall(f"{PREFIX}batch:{batch.id}")
+        with pytest.raises(Conflict) as refused:
+            batches.erase("acme", batch.id)
+        assert refused.value.code == "batch_open"
+        assert client.hgetall(f"{PREFIX}batch:{batch.id}") == before
+
+    refused_in(BatchStatus.VALIDATING)
+    batches.validated(batch, 1)
+    refused_in(BatchStatus.IN_PROGRESS)
+    batches.cancel("acme", batch.id)
+    refused_in(BatchStatus.CANCELLING)
+    batches.write(batch, [Written("", "errors", "1\n")], Read(0, 1, 3))
+    assert batches.settle(batch) is BatchStatus.CANCELLED
+    batches.erase("acme", batch.id)
+
+
+def test_a_batch_that_is_being_finished_is_not_erased(batches: Batches, files: Files) -> None:
+    batch = running(batches, files, total=0)
+    assert batches.settle(batch) is BatchStatus.FINALIZING
+    with pytest.raises(Conflict):
+        batches.erase("acme", batch.id)
+    assert batches.settle(batch) is BatchStatus.COMPLETED
+    batches.erase("acme", batch.id)
+
+
+def test_a_feeder_that_has_an_erased_batch_still_brings_nothing_of_it_back(
+    batches: Batches, files: Files, client: Any
+) -> None:
+    batch = running(batches, files, total=1)
+    batches.fail(batch, [{"code": "invalid_json_line"}])
+    batches.erase("acme", batch.id)
+    before = everything(client)
+    assert batches.write(batch, [Written("", "output", "1\n")], Read(0, 1, 3)) == 0
+    batches.validated(batch, 1)
+    batches.settle(batch)
+    batches.fail(batch, [])
+    batches.expire(batch)
+    batches.pass_on(batch, 0, 0)
+    assert batches.take(1000) is None
+    assert everything(client) == before
+
+
+def test_another_tenants_batch_is_not_erased(batches: Batches, files: Files, client: Any) -> None:
+    batch = begin(batches, files)
+    batches.fail(batch, [])
+    before = everything(client)
+    with pytest.raises(NotFound):
+        batches.erase("other", batch.id)
+    assert everything(client) == before

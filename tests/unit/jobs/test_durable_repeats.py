@@ -55,6 +55,7 @@ def test_a_submission_that_the_client_sends_again_is_as_durable(unsynced: Any, o
         ("discard", "acme", "img_x"),
         ("intake", "acme", "resume"),
         ("erase_file", "acme", "file_x"),
+        ("erase_batch", "batch_x", "acme"),
         ("stop_batch", "batch_x", "acme", "cancelled"),
         ("move_batch", "batch_x", "settled", 0, ""),
         ("revoke_key", "a" * 12),
