@@ -1,6 +1,7 @@
 """A small LLaVA-NeXT with random weights, engines on it, and the `generate` they are held to."""
 
 import io
+import math
 from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ import torch
 from PIL import Image
 
 from demo.model import new_model, new_processor
-from worker.engine import Engine, Limits, Picture, Request, Turn, models
+from worker.engine import Answer, Engine, Limits, Picture, Request, Turn, models
 from worker.engine.models import Loaded
 
 torch.set_num_threads(1)
@@ -26,6 +27,12 @@ def paint(width: int, height: int, seed: int = 0) -> Picture:
     rng = np.random.default_rng(seed)
     coarse = rng.integers(0, 255, (height // 16 + 1, width // 16 + 1, 3), dtype=np.uint8)
     return encoded(Image.fromarray(coarse).resize((width, height)))
+
+
+def passing(patch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """A listener at whose first word the deadlines of all answers have passed."""
+    overdue = Answer.overdue
+    return lambda _: patch.setattr(Answer, "overdue", lambda mine, _: overdue(mine, math.inf))
 
 
 def encoded(image: Image.Image) -> Picture:

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from tests.eventually import PATIENCE_S
-from tests.unit.engine.conftest import Checkpoint, NewEngine, ask, paint
+from tests.unit.engine.conftest import Checkpoint, NewEngine, ask, paint, passing
 from worker.engine import (
     Answer,
     Engine,
@@ -311,10 +311,18 @@ def test_a_running_answer_is_canceled_with_what_it_has(engine: Engine) -> None:
     assert engine.running == 0
 
 
-def test_a_queued_answer_is_canceled_while_another_runs(new_engine: NewEngine) -> None:
+def test_a_queued_answer_is_canceled_while_another_runs(
+    new_engine: NewEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
     engine = new_engine(slots=1)
-    spoken, on_text = first_word()
-    running = engine.submit(ask(PICTURE, "Go on!", max_new_tokens=LONG), on_text)
+    spoken = threading.Event()
+
+    def stay_there(_: str) -> None:
+        """Have the batch advance no more from the first word on."""
+        monkeypatch.setattr(engine._batch, "step", lambda: None)
+        spoken.set()
+
+    running = engine.submit(ask(PICTURE, "Go on!", max_new_tokens=LONG), stay_there)
     queued = engine.submit(ask(PICTURE, "Me too!"))
     spoken.wait()
     queued.cancel()
@@ -337,9 +345,9 @@ def test_a_passed_deadline_ends_an_answer_before_it_begins(engine: Engine) -> No
     assert (result.finish_reason, result.completion_tokens) == ("deadline", 0)
 
 
-def test_a_deadline_ends_a_running_answer(engine: Engine) -> None:
-    request = ask("Go on!", max_new_tokens=LONG, deadline=time.monotonic() + 0.3)
-    result = engine.submit(request).result()
+def test_a_deadline_ends_a_running_answer(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    request = ask(PICTURE, "Go on!", max_new_tokens=LONG, deadline=time.monotonic() + 86_400)
+    result = engine.submit(request, passing(monkeypatch)).result()
     assert result.finish_reason == "deadline"
     assert 0 < result.completion_tokens < LONG
 

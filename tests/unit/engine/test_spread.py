@@ -12,7 +12,7 @@ import torch
 from transformers import LlavaNextForConditionalGeneration
 
 from demo.model import WEIGHTS
-from tests.unit.engine.conftest import Checkpoint, ask, paint
+from tests.unit.engine.conftest import Checkpoint, ask, paint, passing
 from worker.engine import (
     Engine,
     EngineClosed,
@@ -218,9 +218,11 @@ def test_queued_answers_end_while_another_runs(spread: SpreadEngine) -> None:
     running.result()
 
 
-def test_a_deadline_ends_a_running_answer(spread: SpreadEngine) -> None:
-    request = ask("Go on!", max_new_tokens=LONG, deadline=time.monotonic() + 0.3)
-    result = spread.submit(request).result()
+def test_a_deadline_ends_a_running_answer(
+    spread: SpreadEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = ask(PICTURE, "Go on!", max_new_tokens=LONG, deadline=time.monotonic() + 86_400)
+    result = spread.submit(request, passing(monkeypatch)).result()
     assert result.finish_reason == "deadline"
     assert 0 < result.completion_tokens < LONG
     assert spread.submit(replace(request)).result().completion_tokens == 0
