@@ -26,6 +26,10 @@ def kill_store(cluster: Cluster, rng: random.Random) -> Iterator[None]:
     cluster.start_store()
 
 
+_MARK = "#!lua flags=allow-oom\nreturn redis.call('SET', KEYS[1], 1)"
+"""A write that a store takes at its maxmemory, too, where another fault of the pair has it."""
+
+
 @contextmanager
 def power_cut(cluster: Cluster, rng: random.Random) -> Iterator[None]:
     """The store's machine loses power, and what was not synced with it.
@@ -36,7 +40,7 @@ def power_cut(cluster: Cluster, rng: random.Random) -> Iterator[None]:
     for proxy in cluster.proxies:
         proxy.mute()
     # A reply of after the replies stopped: what is in the file by now may have been heard of.
-    cluster.client.set(f"{PREFIX}power", 1)
+    cluster.client.eval(_MARK, 1, f"{PREFIX}power")
     [file] = _appended(cluster)
     heard = file.stat().st_size
     time.sleep(0.3)  # what is sent meanwhile is done and written, and nobody hears of it
