@@ -91,7 +91,7 @@ class Batch:
     """
 
     def __init__(self, model: Any, limits: Resolved, kernels: Kernels) -> None:
-        """Take a model that attends with worker.engine.attention, by `kernels`."""
+        """Take a model that attends with worker.engine.attention_interface, by `kernels`."""
         self._model = model
         self._limits = limits
         self._slots = limits.slots

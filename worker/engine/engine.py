@@ -11,7 +11,8 @@ from pathlib import Path
 
 import torch
 
-from worker.engine import attention, linears, models
+from worker.engine import attention_interface as attention
+from worker.engine import linears, models
 from worker.engine.admission import Admission
 from worker.engine.answers import Answer
 from worker.engine.batching import Batch

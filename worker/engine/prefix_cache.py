@@ -13,7 +13,7 @@ class PrefixCache(PagedAttentionCache):
     """The paged cache, remembering what each request found and forgetting the oldest first.
 
     `kernels` attend over it; `speaking` are the ids of the requests of the current step, in order,
-    and `step` is what its layers share (see worker.engine.attention).
+    and `step` is what its layers share (see worker.engine.attention_interface).
     """
 
     step: Speaking

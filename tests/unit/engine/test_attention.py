@@ -14,7 +14,8 @@ import pytest
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
-from worker.engine import attention, flash
+from worker.engine import attention_interface as attention
+from worker.engine import flash
 from worker.engine.anywhere import Anywhere
 from worker.engine.flash import Flash
 from worker.engine.kernels import Kernels, Speaking

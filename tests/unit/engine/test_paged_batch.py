@@ -6,7 +6,7 @@ These fail first when an upgrade of transformers changes what `worker.engine.bat
 import pytest
 
 from tests.unit.engine.conftest import Checkpoint
-from worker.engine import attention
+from worker.engine import attention_interface as attention
 from worker.engine.anywhere import Anywhere
 from worker.engine.batching import Batch
 from worker.engine.limits import Resolved
