@@ -11,8 +11,9 @@ from transformers import AutoConfig, LlavaNextProcessor
 
 from bench.ceilings import Ceilings
 from bench.workload import Question
-from worker.engine import Picture, images
-from worker.engine.images import Tiling
+from worker.engine import Picture
+from worker.engine.vision import images
+from worker.engine.vision.images import Tiling
 
 
 @dataclass(frozen=True)

@@ -28,9 +28,11 @@ from bench.processes import share_cores
 from bench.shape import Shape
 from bench.system import system
 from bench.workload import Question, different_pictures, one_picture
-from worker.engine import Engine, Limits, Picture, Result, images, models, quantization
-from worker.engine.models import Loaded
-from worker.engine.quantization import Quantize
+from worker.engine import Engine, Limits, Picture, Result
+from worker.engine.model import loading, quantization
+from worker.engine.model.loading import Loaded
+from worker.engine.model.quantization import Quantize
+from worker.engine.vision import images
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "fp8": torch.bfloat16}
 _REFERENCE_BATCH = 32
@@ -140,7 +142,7 @@ def load(plan: Plan, dtype: str) -> Loaded:
     model = _build(plan, dtype)
     quantization.quantize(model, mode, plan.device)
     tools = processor(plan.shape)
-    return models.assemble(
+    return loading.assemble(
         model, tools, tools.image_processor, name="random weights", device=plan.device
     )
 

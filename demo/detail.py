@@ -1,7 +1,7 @@
 """Small print: the overlapping parts of a large picture that a server shows behind the picture.
 
-They are those of `detail: "high"` (docs/api.md), as `worker.engine.detail` lays them out, to which
-a test holds this module: training imports nothing of the server.
+They are those of `detail: "high"` (docs/api.md), as `worker.engine.vision.detail` lays them out,
+to which a test holds this module: training imports nothing of the server.
 """
 
 from __future__ import annotations

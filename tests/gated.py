@@ -9,10 +9,11 @@ from typing import Any
 
 import worker
 from tests.gate import GATE, SPEED, Gate
-from worker.engine import batching, engine
-from worker.engine.batching import Batch, Running
-from worker.engine.sampling import Sampling
-from worker.engine.scheduling import PhaseScheduler
+from worker.engine import engine
+from worker.engine.batch import batch
+from worker.engine.batch.batch import Batch, Running
+from worker.engine.batch.sampling import Sampling
+from worker.engine.batch.scheduling import PhaseScheduler
 
 SHORT = 32
 """Tokens that an answer may have at any speed: those of the bundled questions have no more."""
@@ -68,5 +69,5 @@ def is_held(state: Any, tokens: float) -> bool:
 
 
 # The engine is loaded when the worker starts, which is later.
-batching.PhaseScheduler = GatedScheduler  # type: ignore[attr-defined]
+batch.PhaseScheduler = GatedScheduler  # type: ignore[attr-defined]
 engine.Batch = GatedBatch  # type: ignore[attr-defined]

@@ -12,10 +12,12 @@ import torch
 
 from demo.model import new_model, new_processor
 from tests.unit.engine.conftest import Checkpoint, ask, paint
-from worker.engine import Engine, Limits, attention, models
-from worker.engine.anywhere import Anywhere
-from worker.engine.flash import PAGE, Flash
-from worker.engine.kernels import Kernels, Speaking
+from worker.engine import Engine, Limits
+from worker.engine.attention import interface
+from worker.engine.attention.anywhere import Anywhere
+from worker.engine.attention.flash import PAGE, Flash
+from worker.engine.attention.old_kernels import Kernels, Speaking
+from worker.engine.model import loading
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")
 
@@ -25,7 +27,7 @@ GPU = torch.device("cuda")
 
 @pytest.fixture(scope="module")
 def flash() -> Kernels:
-    kernels = attention.best_kernels(GPU, torch.bfloat16, layers=1)
+    kernels = interface.best_kernels(GPU, torch.bfloat16, layers=1)
     assert isinstance(kernels, Flash)
     return kernels
 
@@ -66,7 +68,7 @@ def engines() -> Iterator[tuple[Engine, Checkpoint]]:
     torch.manual_seed(0)
     checkpoint = Checkpoint(new_model().eval(), new_processor())
     pixels = checkpoint.processor.image_processor
-    loaded = models.assemble(
+    loaded = loading.assemble(
         Checkpoint(checkpoint.model, checkpoint.processor).loaded().model.bfloat16(),
         checkpoint.processor,
         pixels,

@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
 
-from worker.engine.batching import Running
-from worker.engine.detokenizing import TextStream, cut, decode
-from worker.engine.image_pool import Extent, Key
-from worker.engine.images import Tiles
-from worker.engine.prompts import Prompt
+from worker.engine.batch.batch import Running
+from worker.engine.batch.sampling import Sampling
 from worker.engine.requests import FinishReason, Request, Result, Timing
-from worker.engine.sampling import Sampling
+from worker.engine.text.detokenizing import TextStream, cut, decode
+from worker.engine.text.prompts import Prompt
+from worker.engine.vision.image_pool import Extent, Key
+from worker.engine.vision.images import Tiles
 
 
 @dataclass(eq=False)

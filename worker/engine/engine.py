@@ -11,26 +11,26 @@ from pathlib import Path
 
 import torch
 
-from worker.engine import attention_interface as attention
-from worker.engine import linears, models
-from worker.engine.admission import Admission
 from worker.engine.answers import Answer
-from worker.engine.batching import Batch
+from worker.engine.attention import interface
+from worker.engine.batch.admission import Admission
+from worker.engine.batch.batch import Batch
 from worker.engine.counts import Counts, Memory
-from worker.engine.detokenizing import TextStream
-from worker.engine.embedding import PictureEmbedding
 from worker.engine.errors import EngineClosed, EngineFailed
-from worker.engine.image_pool import ImagePool
-from worker.engine.images import Tiles
-from worker.engine.intake import Intake
 from worker.engine.limits import Limits
-from worker.engine.models import Loaded
-from worker.engine.preprocessing import Preprocessor
-from worker.engine.prompts import Prompts
-from worker.engine.quantization import Quantize
+from worker.engine.model import linears, loading
+from worker.engine.model.embedding import PictureEmbedding
+from worker.engine.model.loading import Loaded
+from worker.engine.model.quantization import Quantize
 from worker.engine.requests import FinishReason, Request
-from worker.engine.vision import Vision
-from worker.engine.warming import warm_up
+from worker.engine.text.detokenizing import TextStream
+from worker.engine.text.prompts import Prompts
+from worker.engine.validation import Intake
+from worker.engine.vision.image_pool import ImagePool
+from worker.engine.vision.images import Tiles
+from worker.engine.vision.preprocessing import Preprocessor
+from worker.engine.vision.tower import Vision
+from worker.engine.warm_up import warm_up
 
 log = logging.getLogger(__name__)
 
@@ -50,12 +50,12 @@ class Engine:
         model.set_input_embeddings(embedding)
         if model.device.type == "cpu":
             linears.pack(model)
-        attention.use(model)
+        interface.use(model)
         # Decoding shares no state with the prompts' tokenizer, which other threads use meanwhile.
         self._tokenizer = deepcopy(loaded.processor.tokenizer)
         self._device = model.device
         layers = model.config.get_text_config().num_hidden_layers
-        kernels = attention.best_kernels(model.device, model.dtype, layers)
+        kernels = interface.best_kernels(model.device, model.dtype, layers)
         self._batch = Batch(model, resolved, kernels)
         words = embedding.vocabulary
         self._intake = Intake(
@@ -96,7 +96,7 @@ class Engine:
         holds the language model's weights in fewer bits. Raises
         ModelError, with one line that names cause and cure, for what cannot be served.
         """
-        loaded = models.load(
+        loaded = loading.load(
             model, revision=revision, device=device, dtype=dtype, quantize=quantize
         )
         engine = cls(loaded, limits or Limits())

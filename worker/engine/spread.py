@@ -16,18 +16,19 @@ from typing import Any
 import torch
 from transformers import GenerationConfig, LogitsProcessor, StoppingCriteria
 
-from worker.engine import images, models
 from worker.engine.answers import Answer, Work
+from worker.engine.batch.sampling import Sampling, draw_alone
 from worker.engine.counts import Counts, Memory
-from worker.engine.detokenizing import TextStream
 from worker.engine.errors import EngineClosed, EngineError, EngineFailed, OutOfMemory
-from worker.engine.intake import Intake
-from worker.engine.models import Loaded
-from worker.engine.prompts import Prompts
+from worker.engine.model import loading
+from worker.engine.model.loading import Loaded
 from worker.engine.requests import FinishReason, Request
-from worker.engine.sampling import Sampling, draw_alone
-from worker.engine.vision import normalised
-from worker.engine.warming import warm_up
+from worker.engine.text.detokenizing import TextStream
+from worker.engine.text.prompts import Prompts
+from worker.engine.validation import Intake
+from worker.engine.vision import images
+from worker.engine.vision.tower import normalised
+from worker.engine.warm_up import warm_up
 
 log = logging.getLogger(__name__)
 
@@ -84,7 +85,7 @@ class SpreadEngine:
         `device_map` is "auto", "balanced", "sequential" or a place for each module, as accelerate
         takes it. Raises ModelError, with one line that names cause and cure.
         """
-        loaded = models.load_spread(model, revision=revision, dtype=dtype, device_map=device_map)
+        loaded = loading.load_spread(model, revision=revision, dtype=dtype, device_map=device_map)
         engine = cls(loaded)
         warm_up(engine, model)
         return engine

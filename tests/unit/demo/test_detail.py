@@ -22,10 +22,11 @@ from demo.evaluate import held_out
 from demo.model import GRIDS, PATCH, TILE, WEIGHTS, new_processor
 from demo.questions import Question
 from demo.scenes import Scene, parts
-from worker.engine import Engine, Limits, Picture, Request, Turn, images
-from worker.engine.detail import crops as crops_of_the_engine
-from worker.engine.detail import layouts
-from worker.engine.images import Tiling
+from worker.engine import Engine, Limits, Picture, Request, Turn
+from worker.engine.vision import images
+from worker.engine.vision.detail import crops as crops_of_the_engine
+from worker.engine.vision.detail import layouts
+from worker.engine.vision.images import Tiling
 
 TILING = Tiling(TILE, tuple((height, width) for height, width in GRIDS), TILE // PATCH)
 SCENES = 20

@@ -13,8 +13,9 @@ import torch
 from PIL import Image
 
 from demo.model import new_model, new_processor
-from worker.engine import Answer, Engine, Limits, Picture, Request, Turn, models
-from worker.engine.models import Loaded
+from worker.engine import Answer, Engine, Limits, Picture, Request, Turn
+from worker.engine.model import loading
+from worker.engine.model.loading import Loaded
 
 torch.set_num_threads(1)
 
@@ -59,7 +60,7 @@ class Checkpoint:
     def loaded(self) -> Loaded:
         """A copy for an engine to take over."""
         pixels = self.processor.image_processor
-        return models.assemble(
+        return loading.assemble(
             deepcopy(self.model), deepcopy(self.processor), pixels, name="small", device="cpu"
         )
 

@@ -14,12 +14,11 @@ import pytest
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
-from worker.engine import attention_interface as attention
-from worker.engine import flash
-from worker.engine.anywhere import Anywhere
-from worker.engine.flash import Flash
-from worker.engine.kernels import Kernels, Speaking
-from worker.engine.lanes import SHORTEST, OnCpu
+from worker.engine.attention import flash, interface
+from worker.engine.attention.anywhere import Anywhere
+from worker.engine.attention.flash import Flash
+from worker.engine.attention.lanes import SHORTEST, OnCpu
+from worker.engine.attention.old_kernels import Kernels, Speaking
 
 HEADS, GROUPS, DIM, PAGE = 6, 2, 8, 4
 
@@ -136,7 +135,7 @@ def generate(
     and values of the first heads."""
     module = torch.nn.Module()
     module.layer_idx = layer  # type: ignore[assignment]
-    output, _ = attention.attend(
+    output, _ = interface.attend(
         module,
         new.unsqueeze(0),
         new[:GROUPS].unsqueeze(0),
@@ -229,7 +228,7 @@ def test_lanes_are_given_back_with_their_requests() -> None:
 
 
 def test_a_cpu_needs_no_warning(caplog: pytest.LogCaptureFixture) -> None:
-    assert isinstance(attention.best_kernels(torch.device("cpu"), torch.float32, 1), OnCpu)
+    assert isinstance(interface.best_kernels(torch.device("cpu"), torch.float32, 1), OnCpu)
     assert not caplog.records
 
 
@@ -241,7 +240,7 @@ def test_a_gpu_without_the_kernel_answers_all_the_same_and_says_so_once(
 
     monkeypatch.setattr(flash, "load", refuse)
     with caplog.at_level(logging.WARNING):
-        kernels = attention.best_kernels(torch.device("cuda"), torch.bfloat16, 1)
+        kernels = interface.best_kernels(torch.device("cuda"), torch.bfloat16, 1)
     assert type(kernels) is Anywhere
     assert len(caplog.records) == 1
     assert "several times slower" in caplog.text

@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tests.unit.engine.conftest import Checkpoint, NewEngine, ask, paint
-from worker.engine import Engine, Picture, PromptTooLong, Turn, images
-from worker.engine.detail import MOST, crops, layouts
-from worker.engine.images import Tiling
+from worker.engine import Engine, Picture, PromptTooLong, Turn
+from worker.engine.vision import images
+from worker.engine.vision.detail import MOST, crops, layouts
+from worker.engine.vision.images import Tiling
 
 RELEASED = Tiling(336, ((336, 672), (672, 336), (672, 672), (1008, 336), (336, 1008)), 24)
 LARGE = paint(1200, 900)

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.unit.engine.conftest import Checkpoint
-from worker.engine.detokenizing import UNFINISHED, TextStream, cut, decode
+from worker.engine.text.detokenizing import UNFINISHED, TextStream, cut, decode
 
 TEXTS = [
     "The light is red.",

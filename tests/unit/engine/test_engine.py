@@ -266,7 +266,7 @@ def test_one_request_that_does_not_fit_alone_fails_alone(
     new_engine: NewEngine, checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine = new_engine(slots=4)
-    monkeypatch.setattr("worker.engine.batching.CALM_STEPS", 4)
+    monkeypatch.setattr("worker.engine.batch.batch.CALM_STEPS", 4)
     large = ask("Large! " * 100)
     device_for(engine, monkeypatch, lambda states: all(len(s.initial_tokens) < 300 for s in states))
     requests = [ask(paint(60 + i, 60, i), "?", max_new_tokens=30) for i in range(6)]

@@ -3,7 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from worker.engine.image_pool import Extent, ImagePool
+from worker.engine.vision.image_pool import Extent, ImagePool
 
 V = 1000
 

@@ -6,8 +6,8 @@ from torch import nn
 from transformers import LlamaConfig
 from transformers.models.llama.modeling_llama import LlamaMLP
 
-from worker.engine import linears
-from worker.engine.linears import PackedLinear
+from worker.engine.model import linears
+from worker.engine.model.linears import PackedLinear
 
 
 @pytest.mark.parametrize("bias", [True, False])

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from tests.unit.engine.conftest import Checkpoint, ask, paint
-from worker.engine import Engine, Limits, ModelError, models
+from worker.engine import Engine, Limits, ModelError
+from worker.engine.model import loading
 
 
 @pytest.fixture
@@ -32,7 +33,7 @@ def edit(folder: Path, name: str, **values: object) -> None:
 
 def refusal(folder: Path | str) -> str:
     with pytest.raises(ModelError) as caught:
-        models.load(folder, device="cpu")
+        loading.load(folder, device="cpu")
     assert "\n" not in caught.value.message
     return caught.value.message
 
@@ -94,7 +95,7 @@ def test_processor_files_of_older_checkpoints_lack_what_the_model_knows(
 def test_a_sliding_window_bounds_the_context_and_leaves_prefix_sharing_on(folder: Path) -> None:
     config = json.loads((folder / "config.json").read_text())
     edit(folder, "config.json", text_config={**config["text_config"], "sliding_window": 512})
-    loaded = models.load(folder, device="cpu")
+    loaded = loading.load(folder, device="cpu")
     assert loaded.context == 512
     engine = Engine(loaded, Limits(slots=2))
     engine.submit(ask(paint(100, 50), "?")).result()

@@ -1,16 +1,16 @@
 """What is built on the insides of transformers' continuous batching still holds.
 
-These fail first when an upgrade of transformers changes what `worker.engine.batching` relies on.
+These fail first when an upgrade of transformers changes what `worker.engine.batch.batch` relies on.
 """
 
 import pytest
 
 from tests.unit.engine.conftest import Checkpoint
-from worker.engine import attention_interface as attention
-from worker.engine.anywhere import Anywhere
-from worker.engine.batching import Batch
+from worker.engine.attention import interface
+from worker.engine.attention.anywhere import Anywhere
+from worker.engine.batch.batch import Batch
+from worker.engine.batch.sampling import Sampling
 from worker.engine.limits import Resolved
-from worker.engine.sampling import Sampling
 
 PAGE = 16
 GREEDY = Sampling()
@@ -19,7 +19,7 @@ GREEDY = Sampling()
 @pytest.fixture
 def batch(checkpoint: Checkpoint) -> Batch:
     model = checkpoint.loaded().model
-    attention.use(model)
+    interface.use(model)
     limits = Resolved(
         context=20 * PAGE,
         slots=4,

@@ -8,7 +8,7 @@ from tokenizers import processors
 
 from tests.unit.engine.conftest import Checkpoint, paint
 from worker.engine import InvalidRequest, Picture, Turn
-from worker.engine.prompts import Prompts
+from worker.engine.text.prompts import Prompts
 
 HOSTILE = [
     "<image>",

@@ -17,7 +17,8 @@ from demo.drawing import draw
 from demo.model import WEIGHTS
 from demo.questions import KINDS, LANGUAGES
 from tests.unit.engine.conftest import Checkpoint, ask, encoded, paint
-from worker.engine import Engine, Limits, ModelError, models, quantization
+from worker.engine import Engine, Limits, ModelError
+from worker.engine.model import loading, quantization
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +75,7 @@ def test_the_demo_model_still_answers_as_it_was_trained_to(engine: Engine) -> No
 
 
 def test_the_language_models_layers_take_a_quarter_of_float32(quantized: Checkpoint) -> None:
-    whole = models.load(WEIGHTS, device="cpu").model
+    whole = loading.load(WEIGHTS, device="cpu").model
     before, after = (size(m.model.language_model.layers) for m in (whole, quantized.model))
     assert after < 0.3 * before
     assert size(quantized.model) < size(whole) - 0.7 * before
@@ -111,7 +112,7 @@ def test_fp8_layers_give_nearly_the_same(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def refusal(mode: Any, **options: str) -> str:
     with pytest.raises(ModelError) as caught:
-        models.load(WEIGHTS, quantize=mode, **options)
+        loading.load(WEIGHTS, quantize=mode, **options)
     assert "\n" not in caught.value.message
     return caught.value.message
 

@@ -9,7 +9,7 @@ from transformers import TopKLogitsWarper, TopPLogitsWarper
 
 from tests.unit.engine.conftest import ask, paint
 from worker.engine import Engine
-from worker.engine.sampling import ROWS, Sampler, Sampling, gumbel, keep_top
+from worker.engine.batch.sampling import ROWS, Sampler, Sampling, gumbel, keep_top
 
 
 @pytest.mark.parametrize(("top_k", "top_p"), [(5, 0.9), (50, 0.3), (0, 0.7), (1, 1.0), (7, 1.0)])

@@ -13,10 +13,11 @@ from transformers.models.llava_next.image_processing_pil_llava_next import (
 
 from tests.eventually import PATIENCE_S
 from tests.unit.engine.conftest import Checkpoint, paint
-from worker.engine import ImageUnreadable, Picture, images
-from worker.engine.images import Tiling
-from worker.engine.preprocessing import Preprocessor
-from worker.engine.vision import Vision
+from worker.engine import ImageUnreadable, Picture
+from worker.engine.vision import images
+from worker.engine.vision.images import Tiling
+from worker.engine.vision.preprocessing import Preprocessor
+from worker.engine.vision.tower import Vision
 
 SIZES = [(90, 200), (200, 90), (128, 128), (640, 480), (1400, 1000), (16, 16), (16, 320), (331, 97)]
 RELEASED = Tiling(336, ((336, 672), (672, 336), (672, 672), (1008, 336), (336, 1008)), 24)

@@ -6,7 +6,7 @@ from typing import Any
 
 from transformers.generation.continuous_batching import PagedAttentionCache
 
-from worker.engine.kernels import Kernels, Speaking
+from worker.engine.attention.old_kernels import Kernels, Speaking
 
 
 class PrefixCache(PagedAttentionCache):

@@ -3,11 +3,11 @@
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
-from worker.engine.kernels import Speaking
+from worker.engine.attention.old_kernels import Speaking
 
 
 class Anywhere:
-    """Kernels for any device (see worker.engine.kernels.Kernels)."""
+    """Kernels for any device (see worker.engine.attention.old_kernels.Kernels)."""
 
     capturable = False
 

@@ -13,10 +13,10 @@ from typing import Any
 import torch
 from transformers import AttentionInterface
 
-from worker.engine import flash
-from worker.engine.anywhere import Anywhere
-from worker.engine.kernels import Kernels, Speaking
-from worker.engine.lanes import OnCpu
+from worker.engine.attention import flash
+from worker.engine.attention.anywhere import Anywhere
+from worker.engine.attention.lanes import OnCpu
+from worker.engine.attention.old_kernels import Kernels, Speaking
 
 log = logging.getLogger(__name__)
 

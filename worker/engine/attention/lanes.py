@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import torch
 
-from worker.engine.anywhere import Anywhere, attend_padded, padding
-from worker.engine.kernels import Speaking
+from worker.engine.attention.anywhere import Anywhere, attend_padded, padding
+from worker.engine.attention.old_kernels import Speaking
 
 SHORTEST = 256
 """The tokens of a row in the first lane; the next has twice as many, and so on."""
@@ -98,7 +98,7 @@ class Share:
 
 
 class OnCpu(Anywhere):
-    """Kernels for a CPU (see worker.engine.kernels.Kernels) that keep keys in lanes.
+    """Kernels for a CPU (see worker.engine.attention.old_kernels.Kernels) that keep keys in lanes.
 
     Lanes take at most four times the memory of the keys in them, where these are at least
     `SHORTEST` / 2 a request, and for the moment in which one grows or shrinks both sizes.

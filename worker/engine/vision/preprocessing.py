@@ -10,10 +10,10 @@ from multiprocessing.shared_memory import SharedMemory
 
 import numpy as np
 
-from worker.engine import images
 from worker.engine.errors import PreprocessingCrashed
-from worker.engine.images import Tiles, Tiling
 from worker.engine.requests import Picture
+from worker.engine.vision import images
+from worker.engine.vision.images import Tiles, Tiling
 
 
 @dataclass(frozen=True)

@@ -3,14 +3,14 @@
 import time
 from dataclasses import replace
 
-from worker.engine import images
 from worker.engine.answers import Work
-from worker.engine.detail import layouts
 from worker.engine.errors import PromptTooLong, TooManyImages
-from worker.engine.image_pool import Key
-from worker.engine.images import Tiling
-from worker.engine.prompts import Prompts
 from worker.engine.requests import Picture, Request
+from worker.engine.text.prompts import Prompts
+from worker.engine.vision import images
+from worker.engine.vision.detail import layouts
+from worker.engine.vision.image_pool import Key
+from worker.engine.vision.images import Tiling
 
 
 class Intake:

@@ -15,10 +15,10 @@ from transformers.models.llava_next.image_processing_pil_llava_next import (
     LlavaNextImageProcessorPil,
 )
 
-from worker.engine import quantization
 from worker.engine.errors import ModelError
-from worker.engine.images import Tiling
-from worker.engine.quantization import Quantize
+from worker.engine.model import quantization
+from worker.engine.model.quantization import Quantize
+from worker.engine.vision.images import Tiling
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,13 @@ from collections.abc import Iterable
 import torch
 
 from worker.engine.answers import Answer, Work
-from worker.engine.batching import Batch
-from worker.engine.embedding import PictureEmbedding
+from worker.engine.batch.batch import Batch
+from worker.engine.batch.sampling import Sampling
 from worker.engine.errors import OutOfMemory
-from worker.engine.image_pool import Extent, ImagePool
-from worker.engine.images import Tiles
-from worker.engine.sampling import Sampling
-from worker.engine.vision import Vision
+from worker.engine.model.embedding import PictureEmbedding
+from worker.engine.vision.image_pool import Extent, ImagePool
+from worker.engine.vision.images import Tiles
+from worker.engine.vision.tower import Vision
 
 
 class Admission:

@@ -28,13 +28,13 @@ from transformers.generation.continuous_batching.initialization import (
     update_cb_config_after_cache_creation,
 )
 
+from worker.engine.attention.old_kernels import Kernels
+from worker.engine.batch.prefix_cache import PrefixCache
+from worker.engine.batch.sampling import Sampler, Sampling
+from worker.engine.batch.scheduling import PhaseScheduler
 from worker.engine.counts import Counts
 from worker.engine.errors import ModelError
-from worker.engine.kernels import Kernels
 from worker.engine.limits import Resolved
-from worker.engine.prefix_cache import PrefixCache
-from worker.engine.sampling import Sampler, Sampling
-from worker.engine.scheduling import PhaseScheduler
 
 log = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from transformers import CLIPVisionModel
 
-from worker.engine.images import Tiles
+from worker.engine.vision.images import Tiles
 
 
 class Vision:

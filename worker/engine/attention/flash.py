@@ -5,14 +5,14 @@ from typing import Any
 
 import torch
 
-from worker.engine.kernels import Speaking
+from worker.engine.attention.old_kernels import Speaking
 
 PAGE = 256
 """Pages of the cache must hold a multiple of so many tokens."""
 
 
 class Flash:
-    """Kernels for a GPU (see worker.engine.kernels.Kernels).
+    """Kernels for a GPU (see worker.engine.attention.old_kernels.Kernels).
 
     `attend` is torch.nn.attention.varlen.varlen_attn, or what stands in for it in tests.
     """

@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from worker.engine import images
-from worker.engine.images import Tiling
 from worker.engine.requests import Box, Picture, Turn
+from worker.engine.vision import images
+from worker.engine.vision.images import Tiling
 
 OVERLAP = 0.25
 """Share of a part that its neighbour shows, too: what one cuts in two is whole in the other."""

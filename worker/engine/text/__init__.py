@@ -1,0 +1,1 @@
+"""Text: prompts into tokens, and tokens into text as they arrive."""
