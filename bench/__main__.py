@@ -11,6 +11,13 @@ import structlog
 if TYPE_CHECKING:
     from bench.results import Results
 
+VLLM_OPTION = click.option(
+    "--vllm",
+    envvar="BENCH_VLLM",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Virtual environment that holds vLLM; without it vLLM is left out.",
+)
+
 
 class ThroughputByDefault(click.Group):
     """A group that measures throughput where no other measurement is named."""
@@ -40,7 +47,10 @@ def main() -> None:
 @click.option("--in-flight", default=32, show_default=True, help="Jobs under way at a time.")
 @click.option("--seed", default=7, show_default=True, help="Seed of pictures and questions.")
 @click.option("--turns", default=3, show_default=True, help="Turns of a way that has many at once.")
-def throughput(quick: bool, count: int, in_flight: int, seed: int, turns: int) -> None:
+@VLLM_OPTION
+def throughput(
+    quick: bool, count: int, in_flight: int, seed: int, turns: int, vllm: Path | None
+) -> None:
     """Measure jobs per second and latency against the plain script and others.
 
     Example: python -m bench throughput --count 128
@@ -49,7 +59,7 @@ def throughput(quick: bool, count: int, in_flight: int, seed: int, turns: int) -
     from bench.throughput import Plan, measure_all
     from bench.workload import WORKLOADS
 
-    plan = Plan(count, in_flight, seed, turns)
+    plan = Plan(count, in_flight, seed, turns, vllm=vllm)
     if quick:
         plan = Plan(4, 4, seed, shorter=8, workloads=(WORKLOADS[0], WORKLOADS[-1]), whole=False)
     ceilings, compared, around = measure_all(plan)
@@ -103,6 +113,41 @@ def polls(callers: int, seconds: float, rate: float, quick: bool) -> None:
     found = measure(callers, seconds, rate)
     command = f"python -m bench polls --callers {callers} --seconds {seconds:g} --rate {rate:g}"
     _keep(results(command, seconds, rate, found), not quick)
+
+
+@main.command()
+@click.option("--workload", "workloads", multiple=True, help="One of them; again for another.")
+@click.option("--rounds", default=3, show_default=True, help="Rounds of each workload.")
+@click.option("--count", default=32, show_default=True, help="Questions of a workload.")
+@click.option("--in-flight", default=32, show_default=True, help="Jobs under way at a time.")
+@click.option("--seed", default=7, show_default=True, help="Seed of pictures and questions.")
+@VLLM_OPTION
+@click.option("--folder", type=click.Path(path_type=Path), help="Where results are written.")
+def peers(
+    workloads: tuple[str, ...],
+    rounds: int,
+    count: int,
+    in_flight: int,
+    seed: int,
+    vllm: Path | None,
+    folder: Path | None,
+) -> None:
+    """Race other engines with this one by turns; a part of the workloads keeps nothing.
+
+    Workloads: different_pictures, one_picture, long_answers, mixed_lengths.
+
+    Example: python -m bench peers --rounds 3 --workload one_picture --vllm ../vllm
+    """
+    from bench.peers.race import RACED, Plan, race
+    from bench.peers.report import results
+
+    if unknown := set(workloads) - set(RACED):
+        raise click.UsageError(f"{', '.join(unknown)}: the workloads are {', '.join(RACED)}")
+    plan = Plan(workloads or tuple(RACED), rounds, count, in_flight, seed, vllm)
+    turns = race(plan, lambda line: click.echo(line, err=True))
+    command = f"python -m bench peers --rounds {rounds} --count {count} --in-flight {in_flight}"
+    command += f" --seed {seed}" + "".join(f" --workload {name}" for name in workloads)
+    _keep(results(command, plan, turns), folder is not None or not workloads, folder)
 
 
 @main.command()

@@ -17,7 +17,7 @@ from celery import Celery
 
 from bench.callers import Clock
 from bench.measured import Done, Measured, Run
-from bench.processes import server
+from bench.processes import ProcessorTime, server
 from bench.workload import Question
 from llava_jobs.embedded import EmbeddedStore
 
@@ -59,6 +59,7 @@ def _run(app: Celery, questions: Sequence[Question], in_flight: int, done: Done)
     latencies: list[float] = []
     answers: list[str] = []
     left = deque(questions)
+    time_taken = ProcessorTime({"worker": "celery", "store": "valkey"})
     clock = Clock()
     while left or pending:
         if left and len(pending) < in_flight and (not pending or left[0].arrives <= clock.now):
@@ -72,7 +73,7 @@ def _run(app: Celery, questions: Sequence[Question], in_flight: int, done: Done)
             done()
         else:
             time.sleep(_POLL_S)
-    return Measured(NAME, clock.now, latencies, answers)
+    return Measured(NAME, clock.now, latencies, answers, cpu=time_taken.so_far())
 
 
 def _submit(app: Celery, question: Question) -> Any:

@@ -12,7 +12,7 @@ import httpx
 
 from bench.callers import call
 from bench.measured import Done, Measured, Run
-from bench.processes import server
+from bench.processes import ProcessorTime, server
 from bench.workload import Question
 from llava_jobs.embedded import free_port
 
@@ -49,5 +49,6 @@ def _run(
         body = {"picture": picture, "text": question.text, "tokens": question.max_new_tokens}
         return str(client.post("/predict", json=body).raise_for_status().json()["answer"])
 
+    time = ProcessorTime({"server": "litserve_serving"})
     calls = call(questions, in_flight, answer, done)
-    return Measured(NAME, calls.seconds, calls.latencies, calls.replies)
+    return Measured(NAME, calls.seconds, calls.latencies, calls.replies, cpu=time.so_far())

@@ -14,8 +14,10 @@ class Measured:
     """One way of answering all questions: seconds in all, seconds each, and the answers.
 
     `stages` are, where the way tells them, milliseconds of each job by stage; `cpu` is processor
-    seconds in all by role of process; `rates` are the jobs a second of all turns, in ascending
-    order, where there were several and this is the median one.
+    seconds in all by role of process, the callers' as `client`; `rates` are the jobs a second of
+    all turns, in ascending order, where there were several and this is the median one; `tokens` are
+    those of all answers; `alike` is how many characters of an answer are compared with others',
+    where not all of it is.
     """
 
     name: str
@@ -25,11 +27,23 @@ class Measured:
     stages: Sequence[Mapping[str, float]] = ()
     cpu: Mapping[str, float] = field(default_factory=dict)
     rates: Sequence[float] = ()
+    tokens: int = 0
+    alike: int | None = None
 
     @property
     def jobs_per_second(self) -> float:
         """Questions answered per second."""
         return len(self.answers) / self.seconds
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Tokens answered per second."""
+        return self.tokens / self.seconds
+
+    @property
+    def server_cpu(self) -> float:
+        """Processor seconds of all that answered; those who asked are not among it."""
+        return sum(seconds for role, seconds in self.cpu.items() if role != "client")
 
     def latency_ms(self, percent: int) -> float:
         """The latency that ``percent`` per cent of the questions stayed under, in milliseconds."""

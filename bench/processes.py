@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -31,13 +31,18 @@ def share_cores() -> int:
 
 @contextmanager
 def server(
-    module: list[str], env: Mapping[str, str], log: Path, answers: Callable[[], bool]
+    arguments: list[str],
+    env: Mapping[str, str],
+    log: Path,
+    answers: Callable[[], bool],
+    program: Sequence[str] = (sys.executable, "-m"),
 ) -> Iterator[Child]:
-    """A process `python -m MODULE ...` from the moment it answers until it is stopped.
+    """A process, of a module of Python's or of another program, while it answers.
 
-    Raises RuntimeError with its last words where it ends before.
+    It is stopped at the end. Raises RuntimeError with its last words where it ends before it
+    answers.
     """
-    child = Child(log.stem, [sys.executable, "-m", *module], env, log)
+    child = Child(log.stem, [*program, *arguments], env, log)
     child.start()
     try:
         give_up = time.monotonic() + _LONGEST_START_S
@@ -68,6 +73,19 @@ def cpu_seconds(root: psutil.Process) -> float:
     return total
 
 
+class ProcessorTime:
+    """What roles of processes take from here on; `roles` as in `cpu_by_role`."""
+
+    def __init__(self, roles: Mapping[str, str]) -> None:
+        self._roles = roles
+        self._before = cpu_by_role(roles)
+
+    def so_far(self) -> dict[str, float]:
+        """Processor seconds by role since the start, those of this process as `client`."""
+        now = cpu_by_role(self._roles)
+        return {role: seconds - self._before[role] for role, seconds in now.items()}
+
+
 def cpu_by_role(roles: Mapping[str, str]) -> dict[str, float]:
     """Processor seconds of this process as `client`, and of those that it has started.
 
@@ -88,6 +106,12 @@ def cpu_by_role(roles: Mapping[str, str]) -> dict[str, float]:
 
     add(psutil.Process(), "client")
     return totals
+
+
+def machine_cpu_seconds() -> float:
+    """Processor seconds that all processes of this machine have taken since it started."""
+    times = psutil.cpu_times()
+    return float(times.user + times.nice + times.system + times.irq + times.softirq)
 
 
 def git_commit() -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
@@ -11,12 +12,14 @@ from matplotlib.figure import Figure
 
 from bench.ceilings import Ceilings
 from bench.measured import Measured, median_of
+from bench.peers.vllm import ALIKE
+from bench.peers.vllm import NAME as VLLM
 from bench.results import Results, Table
 from bench.system import NAME as SYSTEM
 from bench.system import REST
 
 STAGES = ("queue", "preprocess", "vision", "generate", REST)
-COLOURS = ("#c4c8ce", "#9aa1ab", "#6b7480", "#f59e0b", "#2563eb")
+COLOURS = ("#c4c8ce", "#9aa1ab", "#6b7480", "#f59e0b", "#a16207", "#93c5fd", "#2563eb")
 _LIMIT = "#dc2626"
 
 
@@ -35,7 +38,8 @@ class Compared:
     def same(self, found: Measured) -> int:
         """How many answers equal those of the first way to the same questions."""
         known = self.measured[0].answers
-        return sum(a == b for a, b in zip(found.answers, known, strict=False))
+        end = found.alike
+        return sum(a[:end] == b[:end] for a, b in zip(found.answers, known, strict=False))
 
     @property
     def equal(self) -> bool:
@@ -68,9 +72,13 @@ class Compared:
                     "jobs_per_s_of_turns": list(found.rates),
                     "ratio": self.ratio(found),
                     "share_of_limit": self.limit and found.jobs_per_second / self.limit,
+                    "tokens_per_s": found.tokens_per_second,
+                    "cpu_s_per_job": found.server_cpu / len(found.answers),
+                    "cores": found.server_cpu / found.seconds,
                     "p50_ms": found.latency_ms(50),
                     "p95_ms": found.latency_ms(95),
                     "same_answers": self.same(found),
+                    "characters_compared": found.alike,
                     "stages_ms": medians(found),
                     "cpu_ms": {role: found.cpu_ms(role) for role in found.cpu},
                 }
@@ -111,8 +119,9 @@ def results(
     command: str, ceilings: Ceilings, compared: Sequence[Compared], around: Sequence[Around]
 ) -> Results:
     """Put the measurement's tables, data and chart together."""
+    ways = sorted({found.name for group in compared for found in group.measured})
     tables = [
-        Table("Throughput", throughput_rows(compared), _note(ceilings)),
+        Table("Throughput", throughput_rows(compared), _note(ceilings, ways)),
         Table(
             "Where each millisecond of a job goes",
             stage_rows(compared),
@@ -159,7 +168,10 @@ _AROUND_HEAD = (
 def throughput_rows(compared: Iterable[Compared]) -> list[tuple[str, ...]]:
     """Return the rows of the first table, head first."""
     rows: list[tuple[str, ...]] = [
-        ("workload", "way", "jobs/s", "turns", "ratio", "of limit", "p50 ms", "p95 ms", "same")
+        (
+            *("workload", "way", "jobs/s", "turns", "ratio", "of limit", "tokens/s"),
+            *("CPU s a job", "cores", "p50 ms", "p95 ms", "same"),
+        )
     ]
     for group in compared:
         for number, found in enumerate(group.ways):
@@ -172,6 +184,9 @@ def throughput_rows(compared: Iterable[Compared]) -> list[tuple[str, ...]]:
                     _spread(found),
                     f"{group.ratio(found):.2f}",
                     share,
+                    f"{found.tokens_per_second:,.0f}",
+                    f"{found.server_cpu / len(found.answers):.3f}",
+                    f"{found.server_cpu / found.seconds:.2f}",
                     f"{found.latency_ms(50):,.0f}",
                     f"{found.latency_ms(95):,.0f}",
                     f"{group.same(found)} of {len(found.answers)}",
@@ -258,10 +273,18 @@ def _dress(axes: Any, places: int, colours: Mapping[str, str]) -> None:
     axes.spines[["top", "right", "left"]].set_visible(False)
 
 
-def _note(ceilings: Ceilings) -> str:
+def _about_vllm(ways: Sequence[str]) -> str:
+    if VLLM not in ways:
+        return f"{VLLM} is left out: its environment was not given (--vllm)."
+    return f"Of {VLLM}'s answers the first {ALIKE} characters are compared: it rounds differently."
+
+
+def _note(ceilings: Ceilings, ways: Sequence[str]) -> str:
     return (
         "Where a way had several turns, each after the others had theirs, the row is its median "
         "turn, and beside it are the slowest and the fastest. "
         f"The limit is what {ceilings}, measured just before, allow for the arithmetic and the "
-        "traffic that the jobs cannot do without."
+        "traffic that the jobs cannot do without. Cores and processor seconds are those of a way's "
+        f"own processes, its callers' not, on {len(os.sched_getaffinity(0))} cores. "
+        + _about_vllm(ways)
     )

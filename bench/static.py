@@ -6,9 +6,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
+
 from bench.callers import Clock
 from bench.generating import Generating
 from bench.measured import Done, Measured, Run
+from bench.processes import cpu_seconds
 from bench.workload import Question
 
 NAME = "static batches"
@@ -31,6 +34,8 @@ def in_batches(
     """Answer in order of arrival, in batches of what has arrived and at most `size`."""
     answers: list[str] = []
     latencies: list[float] = []
+    this = psutil.Process()
+    before = cpu_seconds(this)
     clock = Clock()
     while len(answers) < len(questions):
         first = questions[len(answers)]
@@ -45,4 +50,5 @@ def in_batches(
         latencies += [clock.now - instant for instant in began]
         for _ in batch:
             done()
-    return Measured(name, clock.now, latencies, answers)
+    cpu = {"script": cpu_seconds(this) - before}
+    return Measured(name, clock.now, latencies, answers, cpu=cpu)

@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from unittest.mock import patch
 
@@ -20,6 +21,7 @@ from bench.cost import Limit
 from bench.engine_alone import engine_alone
 from bench.measured import Measured, Run
 from bench.model import write_model
+from bench.peers import vllm as vllm_peer
 from bench.processes import share_cores
 from bench.report import Around, Compared
 from bench.shape import SMALL, Shape
@@ -54,17 +56,27 @@ class Plan:
     workloads: Sequence[Workload] = WORKLOADS
     whole: bool = True
     shape: Shape = SMALL
+    vllm: Path | None = None
+
+    @property
+    def ways(self) -> Sequence[Way]:
+        """The ways that are compared; vLLM where its virtual environment is given."""
+        if self.vllm is None:
+            return WAYS
+        start = partial(vllm_peer.vllm, environment=self.vllm)
+        return (*WAYS[:-2], Way(vllm_peer.NAME, start, alike=vllm_peer.ALIKE), *WAYS[-2:])
 
 
 @dataclass(frozen=True)
 class Way:
     """A way of answering, many questions `at_once` or one after another; `share` of the questions,
-    where all would take too long."""
+    where all would take too long; `alike` as in Measured."""
 
     name: str
     start: Callable[[Path, int], AbstractContextManager[Run]]
     at_once: bool = True
     share: float = 1.0
+    alike: int | None = None
 
 
 WAYS = (
@@ -77,6 +89,7 @@ WAYS = (
     ),
     Way(static.NAME, lambda model, _: static.static(model)),
     Way(litserve_peer.NAME, litserve_peer.litserve),
+    Way(system.CHAT, system.system_chat),
     Way(system.NAME, system.system),
 )
 
@@ -101,14 +114,14 @@ def measure_all(plan: Plan) -> tuple[Ceilings, list[Compared], list[Around]]:
     asked = [_ask(workload, plan, limit) for workload in drawing]
     single = _ask(ONE_AT_A_TIME, plan, limit, in_flight=1)
     for turn in range(plan.turns):
-        for way in WAYS:
+        for way in plan.ways:
             if turn and not way.at_once:
                 continue
             with _warm(way, model, plan) as run:
                 for one in asked:
                     _measure(way, run, one, plan)
                 if way.name in (plain.NAME, system.NAME):
-                    found = _with_bar(way.name, run, single.questions, 1)
+                    found = _with_bar(way, run, single.questions, 1)
                     single.compared.measured.append(found)
     compared = [one.compared for one in (*asked, single)]
     if not plan.whole:
@@ -138,10 +151,11 @@ def _warm(way: Way, model: Path, plan: Plan) -> Iterator[Run]:
     questions = different_pictures(plan.in_flight if way.at_once else 2, plan.seed + 4)
     with way.start(model, plan.in_flight) as run:
         _with_bar(
-            f"{way.name}, warm-up",
+            way,
             run,
             [replace(question, max_new_tokens=2) for question in questions],
             plan.in_flight,
+            "warm-up",
         )
         yield run
 
@@ -153,13 +167,17 @@ def _measure(way: Way, run: Run, asked: _Asked, plan: Plan) -> None:
         rate = SATURATION * run(asked.questions[:4], 1, lambda: None).jobs_per_second
         asked.questions = arriving(asked.questions, rate, plan.seed)
     some = asked.questions[: max(2, round(way.share * len(asked.questions)))]
-    name = f"{way.name}, {asked.workload.name}"
-    measured.append(_with_bar(name, run, some, plan.in_flight))
+    measured.append(_with_bar(way, run, some, plan.in_flight, asked.workload.name))
 
 
-def _with_bar(name: str, run: Run, questions: Sequence[Question], in_flight: int) -> Measured:
+def _with_bar(
+    way: Way, run: Run, questions: Sequence[Question], in_flight: int, doing: str = ""
+) -> Measured:
+    name = f"{way.name}, {doing}"
     with tqdm(total=len(questions), desc=name, unit="job", leave=False) as bar:
-        return run(questions, in_flight, bar.update)
+        found = run(questions, in_flight, bar.update)
+    tokens = sum(question.max_new_tokens for question in questions)
+    return replace(found, tokens=tokens, alike=way.alike)
 
 
 def _demo(plan: Plan) -> tuple[Compared, list[Question]]:
@@ -170,10 +188,10 @@ def _demo(plan: Plan) -> tuple[Compared, list[Question]]:
         for question in workload.questions(DEMO_TIMES * plan.count, plan.seed + 3)
     ]
     compared = Compared(workload.name, "the bundled model, different pictures", None)
-    for way in (way for way in WAYS if way.name != celery_plain.NAME):
+    for way in (way for way in WAYS if way.name not in {celery_plain.NAME, system.CHAT}):
         with _warm(way, WEIGHTS, plan) as run:
-            name = f"{way.name}, demo model"
-            compared.measured.append(_with_bar(name, run, questions, plan.in_flight))
+            found = _with_bar(way, run, questions, plan.in_flight, "demo model")
+            compared.measured.append(found)
     return compared, questions
 
 
@@ -182,6 +200,6 @@ def _around(questions: Sequence[Question], plan: Plan) -> Around:
     (way,) = (way for way in WAYS if way.name == system.NAME)
     with patch.dict(os.environ, OMP_NUM_THREADS="1"):
         with _warm(way, WEIGHTS, plan) as run:
-            whole = _with_bar("around the engine", run, questions, plan.in_flight)
+            whole = _with_bar(way, run, questions, plan.in_flight, "what is around the engine")
         alone = engine_alone(WEIGHTS, questions, plan.in_flight)
     return Around("demo model", whole, alone)

@@ -12,7 +12,9 @@ from bench.queued import FLOOR_OF, measure
 from bench.sustained import measure as sustain
 
 
-@pytest.mark.parametrize("command", [[], ["throughput"], ["queue"], ["gpu"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "command", [[], ["throughput"], ["queue"], ["peers"], ["gpu"]], ids=" ".join
+)
 def test_every_command_explains_itself_with_an_example(command: list[str]) -> None:
     result = CliRunner().invoke(main, [*command, "--help"])
     assert result.exit_code == 0

@@ -1,6 +1,7 @@
 """What is kept of a measurement has one shape, whatever was found."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 from bench.ceilings import Ceilings
@@ -14,7 +15,7 @@ def measured(name: str, seconds: float, answers: list[str]) -> Measured:
     """A way that took so long."""
     stages = [STAGES] * len(answers) if name == "llava-jobs" else []
     cpu = {"pictures": 0.006, "api": 0.02, "worker": 0.3, "store": 0.01, "client": 0.05}
-    return Measured(name, seconds, [0.1, 0.3], answers, stages, cpu if stages else {})
+    return Measured(name, seconds, [0.1, 0.3], answers, stages, cpu if stages else {}, tokens=20)
 
 
 def compared(limit: float | None, last: list[str]) -> Compared:
@@ -28,15 +29,26 @@ def test_ratio_share_and_equality_are_told() -> None:
     assert right.equal
     assert not wrong.equal
     assert throughput_rows([right])[2] == (
-        *("", "llava-jobs", "4.00", "", "4.00", "50%", "200", "290", "2 of 2"),
+        *("", "llava-jobs", "4.00", "", "4.00", "50%", "40", "0.168", "0.67", "200", "290"),
+        "2 of 2",
     )
-    assert throughput_rows([wrong])[2][5:] == ("", "200", "290", "1 of 2")
+    assert throughput_rows([wrong])[2][-3:] == ("200", "290", "1 of 2")
+    assert throughput_rows([wrong])[2][5] == ""
 
 
 def test_a_way_that_answered_some_is_held_to_those() -> None:
     group = compared(8, ["a"])
     assert group.equal
     assert throughput_rows([group])[2][-1] == "1 of 1"
+
+
+def test_a_peer_that_rounds_differently_is_held_to_the_beginning_of_answers() -> None:
+    group = compared(8, ["a", "b"])
+    peer = Measured("vLLM", 1, [0.1, 0.1], ["a", "bc"], tokens=20, alike=1)
+    group.measured.append(peer)
+    assert group.equal
+    group.measured.append(replace(peer, alike=2))
+    assert not group.equal
 
 
 def test_of_several_turns_the_median_one_is_told_and_how_they_spread() -> None:
