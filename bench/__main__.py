@@ -151,6 +151,23 @@ def peers(
 
 
 @main.command()
+@click.option("--requests", default="1,64,256", show_default=True, help="Sizes of the batch.")
+@click.option("--steps", default=100, show_default=True, help="Steps of each size.")
+@click.option("--folder", type=click.Path(path_type=Path), help="Where results are written.")
+def host(requests: str, steps: int, folder: Path | None) -> None:
+    """Measure what a decode step takes on the host, with a model that does nothing.
+
+    Example: python -m bench host --requests 256
+    """
+    from bench.host.measure import host_time
+    from bench.host.report import results
+
+    found = [host_time(int(size), steps) for size in requests.split(",")]
+    command = f"python -m bench host --requests {requests} --steps {steps}"
+    _keep(results(command, found, folder), True, folder)
+
+
+@main.command()
 @click.option("--shape", default="mistral-7b", show_default=True, help="tiny, small, mistral-7b.")
 @click.option("--device", default="cuda", show_default=True, help="cuda, cuda:N or cpu.")
 @click.option("--dtypes", default="bfloat16,fp8", show_default=True, help="Also: float32.")

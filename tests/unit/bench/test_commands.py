@@ -13,7 +13,7 @@ from bench.sustained import measure as sustain
 
 
 @pytest.mark.parametrize(
-    "command", [[], ["throughput"], ["queue"], ["peers"], ["gpu"]], ids=" ".join
+    "command", [[], ["throughput"], ["queue"], ["peers"], ["host"], ["gpu"]], ids=" ".join
 )
 def test_every_command_explains_itself_with_an_example(command: list[str]) -> None:
     result = CliRunner().invoke(main, [*command, "--help"])
