@@ -16,14 +16,22 @@ _COPIED = {"cpu": 1 << 26, "cuda": 1 << 30}
 
 @dataclass(frozen=True)
 class Ceilings:
-    """Floating-point operations a second of a large matrix product, and bytes a second, read and
-    written, of a large copy or read, whichever is faster."""
+    """Floating-point operations a second of a large matrix product, bytes a second, read and
+    written, of a large copy or read, whichever is faster, and operations a second of a matrix
+    product in 8 bits, where there is one."""
 
     flops: float
     bytes: float
+    in_8_bits: float | None = None
+
+    @property
+    def flops_8(self) -> float:
+        """Operations a second in 8 bits; those of wider numbers where there is no such product."""
+        return self.flops if self.in_8_bits is None else self.in_8_bits
 
     def __str__(self) -> str:
-        return f"{self.flops / 1e9:,.0f} GFLOP/s, {self.bytes / 1e9:,.1f} GB/s"
+        told = f"{self.flops / 1e9:,.0f} GFLOP/s, {self.bytes / 1e9:,.1f} GB/s"
+        return told + (f", {self.in_8_bits / 1e9:,.0f} in 8 bits" if self.in_8_bits else "")
 
 
 def measure(device: str = "cpu", dtype: torch.dtype = torch.float32) -> Ceilings:

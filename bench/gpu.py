@@ -20,7 +20,7 @@ from tqdm import tqdm
 from transformers import LlavaNextForConditionalGeneration
 
 from bench.ceilings import Ceilings, measure
-from bench.cost import Cost, Costs
+from bench.cost import BFLOAT16, FLOAT32, FP8, Cost, Costs, Job, jobs_of, least_seconds
 from bench.engine_alone import request_of
 from bench.generating import Generating
 from bench.model import new_model, processor
@@ -28,13 +28,13 @@ from bench.processes import share_cores
 from bench.shape import Shape
 from bench.system import system
 from bench.workload import Question, different_pictures, one_picture
-from worker.engine import Engine, Limits, Picture, Result
+from worker.engine import Engine, Limits, Result
 from worker.engine.model import loading, quantization
 from worker.engine.model.loading import Loaded
 from worker.engine.model.quantization import Quantize
-from worker.engine.vision import images
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "fp8": torch.bfloat16}
+NUMBERS = {"float32": FLOAT32, "bfloat16": BFLOAT16, "fp8": FP8}
 _REFERENCE_BATCH = 32
 _CALLERS = 60
 """A caller that waits holds one of the API's 64 threads."""
@@ -63,6 +63,7 @@ class Rate:
     jobs: int
     seconds: float
     cost: Cost
+    least_seconds: float
     ceilings: Ceilings
 
     @property
@@ -73,7 +74,7 @@ class Rate:
     @property
     def share(self) -> float:
         """The share of the measured limit that was reached."""
-        return self.cost.seconds(self.ceilings) / self.seconds
+        return self.least_seconds / self.seconds
 
 
 @dataclass(frozen=True)
@@ -123,8 +124,11 @@ def _measure(plan: Plan, dtype: str, found: Found) -> None:
         ):
             questions = _questions(draw, plan.count, plan, shift=1)
             seconds, results = _submit_all(engine, questions, f"{name}, {dtype}")
-            cost = _cost(loaded, questions, results)
-            found.rates.append(Rate(name, dtype, len(results), seconds, cost, ceilings))
+            costs = Costs(loaded.model.config, NUMBERS[dtype])
+            jobs = _jobs(loaded, questions, results)
+            cost = sum((c for job in jobs for c in costs.stages(job, plan.slots)), Cost())
+            least = least_seconds(costs, jobs, plan.slots, ceilings)
+            found.rates.append(Rate(name, dtype, len(results), seconds, cost, least, ceilings))
         for size in plan.parity:
             _, results = _submit_all(engine, held[:size], f"batch of {size}, {dtype}")
             found.parities.append(_held_to(known[:size], results, dtype))
@@ -201,21 +205,9 @@ def _questions(draw: Draw, count: int, plan: Plan, shift: int = 0) -> list[Quest
     return [replace(question, max_new_tokens=plan.tokens) for question in drawn]
 
 
-def _cost(loaded: Loaded, questions: Sequence[Question], results: Sequence[Result]) -> Cost:
-    """What the jobs cost: a picture that was seen before is not looked at or read again."""
-    costs = Costs(loaded.model.config, loaded.model.dtype.itemsize)
-    seen: set[bytes] = set()
-    cost = Cost()
-    for question, result in zip(questions, results, strict=True):
-        height, width = images.size(Picture(question.picture))
-        grid = loaded.tiling.grid(height, width)
-        known = loaded.tiling.tokens(height, width) if question.picture in seen else 0
-        if not known:
-            cost += costs.vision(1 + grid[0] * grid[1] // loaded.tiling.tile**2)
-        cost += costs.prefill(result.prompt_tokens - known, known)
-        cost += costs.decode(result.prompt_tokens, result.completion_tokens, len(questions))
-        seen.add(question.picture)
-    return cost
+def _jobs(loaded: Loaded, questions: Sequence[Question], results: Sequence[Result]) -> list[Job]:
+    prompts = {id(q): r.prompt_tokens for q, r in zip(questions, results, strict=True)}
+    return jobs_of(questions, loaded.tiling, lambda question: prompts[id(question)])
 
 
 def _through_http(plan: Plan, dtype: str, alone: Rate) -> Rate:
