@@ -1,4 +1,4 @@
-"""What only a GPU can show: torch's FlashAttention and captured graphs give the right answers.
+"""What only a GPU can show: its kernels and captured graphs give the right answers.
 
 pytest tests/gpu
 """
@@ -13,54 +13,11 @@ import torch
 from demo.model import new_model, new_processor
 from tests.unit.engine.conftest import Checkpoint, ask, paint
 from worker.engine import Engine, Limits
-from worker.engine.attention import interface
-from worker.engine.attention.anywhere import Anywhere
-from worker.engine.attention.flash import PAGE, Flash
-from worker.engine.attention.old_kernels import Kernels, Speaking
 from worker.engine.model import loading
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")
 
-HEADS, GROUPS, DIM = 32, 8, 128
-GPU = torch.device("cuda")
-
-
-@pytest.fixture(scope="module")
-def flash() -> Kernels:
-    kernels = interface.best_kernels(GPU, torch.bfloat16, layers=1)
-    assert isinstance(kernels, Flash)
-    return kernels
-
-
-def random(*shape: int) -> torch.Tensor:
-    return torch.randn(*shape, dtype=torch.bfloat16, device=GPU)
-
-
-def starts(lengths: list[int]) -> torch.Tensor:
-    return torch.tensor([0, *lengths], device=GPU).cumsum(0, dtype=torch.int32)
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_prompts(flash: Kernels, seed: int) -> None:
-    torch.manual_seed(seed)
-    asked = torch.randint(1, 700, (9,)).tolist()
-    known = [n + int(extra) for n, extra in zip(asked, torch.randint(0, 900, (9,)), strict=True)]
-    query = random(sum(asked), HEADS, DIM)
-    key, value = random(sum(known), GROUPS, DIM), random(sum(known), GROUPS, DIM)
-    given = query, key, value, starts(asked), starts(known), (max(asked), max(known)), None
-    torch.testing.assert_close(flash.read(*given), Anywhere().read(*given), atol=2e-2, rtol=2e-2)
-
-
-@pytest.mark.parametrize("requests", [1, 64, 256])
-def test_generating_from_pages(flash: Kernels, requests: int) -> None:
-    torch.manual_seed(requests)
-    pages = 4 * requests
-    keys, values = (random(pages, PAGE, GROUPS, DIM) for _ in range(2))
-    table = torch.randperm(pages, device=GPU).view(requests, 4).int()
-    lengths = torch.randint(1, 4 * PAGE, (requests,), device=GPU).tolist()
-    step = Speaking.of((), table, starts(lengths), PAGE)
-    given = random(requests, HEADS, DIM), keys, values, step, 0, None
-    torch.testing.assert_close(flash.speak(*given), Anywhere().speak(*given), atol=2e-2, rtol=2e-2)
+PAGE = 256
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
 
-from worker.engine.batch.batch import Running
+from worker.engine.batch.running import Running
 from worker.engine.batch.sampling import Sampling
 from worker.engine.requests import FinishReason, Request, Result, Timing
 from worker.engine.text.detokenizing import TextStream, cut, decode

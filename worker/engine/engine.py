@@ -12,15 +12,17 @@ from pathlib import Path
 import torch
 
 from worker.engine.answers import Answer
-from worker.engine.attention import interface
+from worker.engine.attention.reference import Reference
 from worker.engine.batch.admission import Admission
 from worker.engine.batch.batch import Batch
+from worker.engine.batch.runner import Runner
 from worker.engine.counts import Counts, Memory
 from worker.engine.errors import EngineClosed, EngineFailed
 from worker.engine.limits import Limits
-from worker.engine.model import linears, loading
+from worker.engine.model import loading
 from worker.engine.model.embedding import PictureEmbedding
 from worker.engine.model.loading import Loaded
+from worker.engine.model.projections import pack
 from worker.engine.model.quantization import Quantize
 from worker.engine.requests import FinishReason, Request
 from worker.engine.text.detokenizing import TextStream
@@ -47,16 +49,14 @@ class Engine:
         self._eos = loaded.eos
         resolved = limits.resolved(model, loaded.context, loaded.tiling.max_tokens)
         embedding = PictureEmbedding(model.get_input_embeddings(), resolved.picture_tokens)
-        model.set_input_embeddings(embedding)
         if model.device.type == "cpu":
-            linears.pack(model)
-        interface.use(model)
+            pack(model.model.vision_tower)
+            pack(model.model.multi_modal_projector)
         # Decoding shares no state with the prompts' tokenizer, which other threads use meanwhile.
         self._tokenizer = deepcopy(loaded.processor.tokenizer)
         self._device = model.device
-        layers = model.config.get_text_config().num_hidden_layers
-        kernels = interface.best_kernels(model.device, model.dtype, layers)
-        self._batch = Batch(model, resolved, kernels)
+        kernels = Reference()
+        self._batch = Batch(Runner.of(model, embedding, kernels, resolved), resolved)
         words = embedding.vocabulary
         self._intake = Intake(
             Prompts(loaded.processor, model.config.image_token_id, words),

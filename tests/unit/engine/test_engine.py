@@ -28,6 +28,9 @@ from worker.engine import (
     TooManyImages,
     Turn,
 )
+from worker.engine.batch.runner import Step
+from worker.engine.batch.running import Running
+from worker.engine.batch.scheduling import Chunk
 
 PICTURE = paint(200, 100)
 LONG = 4000  # more tokens than any test waits for
@@ -208,26 +211,33 @@ def test_pictures_that_the_device_cannot_take_fail_only_their_own_requests(
 
 
 def device_for(
-    engine: Engine, patch: pytest.MonkeyPatch, fits: Callable[[list[Any]], bool]
+    engine: Engine, patch: pytest.MonkeyPatch, fits: Callable[[list[Running]], bool]
 ) -> None:
     """Give an engine a device that has memory only for steps whose requests `fits`."""
-    runner = engine._batch._processor.model_runner
-    compute = runner.compute_batch
+    runner = engine._batch._runner
+    read, generate = runner.read, runner.generate
 
-    def compute_if_it_fits(*args: Any) -> None:
-        states = [r.state for r in runner.inputs_and_outputs.requests_in_batch]
-        if not fits(states):
+    def check(requests: list[Running]) -> None:
+        if not fits(requests):
             raise torch.OutOfMemoryError("CUDA out of memory")
-        compute(*args)
 
-    patch.setattr(runner, "compute_batch", compute_if_it_fits)
+    def read_if_it_fits(chunks: list[Chunk]) -> Step:
+        check([chunk.running for chunk in chunks])
+        return read(chunks)
+
+    def generate_if_it_fits(requests: list[Running]) -> Step:
+        check(requests)
+        return generate(requests)
+
+    patch.setattr(runner, "read", read_if_it_fits)
+    patch.setattr(runner, "generate", generate_if_it_fits)
 
 
 def test_a_batch_that_memory_is_short_for_is_halved_and_nobody_fails(
     new_engine: NewEngine, checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine = new_engine(slots=16)
-    device_for(engine, monkeypatch, lambda states: len(states) <= 5)
+    device_for(engine, monkeypatch, lambda requests: len(requests) <= 5)
     requests = [ask(paint(60 + i, 60, i), f"Question {i}?") for i in range(16)]
     sampled = ask(PICTURE, "Draw!", max_new_tokens=20, temperature=1.0)
     pieces: list[str] = []
@@ -268,7 +278,7 @@ def test_one_request_that_does_not_fit_alone_fails_alone(
     engine = new_engine(slots=4)
     monkeypatch.setattr("worker.engine.batch.batch.CALM_STEPS", 4)
     large = ask("Large! " * 100)
-    device_for(engine, monkeypatch, lambda states: all(len(s.initial_tokens) < 300 for s in states))
+    device_for(engine, monkeypatch, lambda requests: all(len(r.ids) < 300 for r in requests))
     requests = [ask(paint(60 + i, 60, i), "?", max_new_tokens=30) for i in range(6)]
     answers = [engine.submit(request) for request in requests[:3]]
     failing = engine.submit(large)
@@ -389,7 +399,7 @@ def test_whatever_happens_everything_is_given_back(new_engine: NewEngine) -> Non
     batch, pool = engine._batch, engine._admission._pool
     assert (engine.running, engine.waiting, pool.held) == (0, 0, 0)
     batch.forget_prefixes()
-    assert batch._cache.free_pages == batch.capacity
+    assert batch._pages.empty == batch._pages.count
 
 
 def test_closing_fails_what_is_open(new_engine: NewEngine) -> None:

@@ -1,15 +1,12 @@
 """Draws follow the distribution, repeat with their seed, and ignore their neighbours."""
 
-from types import SimpleNamespace
-from typing import Any
-
 import pytest
 import torch
 from transformers import TopKLogitsWarper, TopPLogitsWarper
 
 from tests.unit.engine.conftest import ask, paint
 from worker.engine import Engine
-from worker.engine.batch.sampling import ROWS, Sampler, Sampling, gumbel, keep_top
+from worker.engine.batch.sampling import Draws, Sampling, draw_alone, gumbel, keep_top
 
 
 @pytest.mark.parametrize(("top_k", "top_p"), [(5, 0.9), (50, 0.3), (0, 0.7), (1, 1.0), (7, 1.0)])
@@ -31,40 +28,41 @@ def test_draws_follow_the_distribution() -> None:
     assert torch.allclose(shares, likelihood, atol=0.01)
 
 
-def draw(sampler: Sampler, scores: torch.Tensor, rows: list[tuple[Sampling, int]]) -> list[int]:
-    """The tokens that the stock loop takes, for rows of (sampling, position)."""
-    requests = [
-        SimpleNamespace(
-            has_new_token=True,
-            state=SimpleNamespace(logit_processor_kwargs={"sampling": s}, position_offset=p),
-        )
-        for s, p in rows
-    ]
-    arguments: Any = torch.zeros(ROWS, len(rows), dtype=torch.int32)
-    sampler.prepare_tensor_args(requests, arguments)
-    return sampler(torch.empty(0), scores, arguments).argmax(-1).tolist()
+def draw(scores: torch.Tensor, rows: list[tuple[Sampling, int]]) -> list[int]:
+    """The tokens that are chosen for rows of (sampling, position)."""
+    draws = Draws.new(len(rows), scores.device)
+    for row, (sampling, _) in enumerate(rows):
+        draws.set(row, sampling)
+    tokens: list[int] = draws.choose(scores, torch.tensor([place for _, place in rows])).tolist()
+    return tokens
 
 
 def test_a_draw_depends_on_seed_and_position_and_on_nothing_else() -> None:
     scores = torch.randn(1, 500, generator=torch.Generator().manual_seed(1))
     hot = Sampling(temperature=1.0, seed=7)
-    alone = [draw(Sampler(), scores, [(hot, p)])[0] for p in range(50)]
+    alone = [draw(scores, [(hot, p)])[0] for p in range(50)]
     other = Sampling(temperature=0.3, top_k=3, seed=9)
     beside = [
-        draw(Sampler(), scores.expand(3, -1), [(Sampling(), p), (other, p), (hot, p)])
-        for p in range(50)
+        draw(scores.expand(3, -1), [(Sampling(), p), (other, p), (hot, p)]) for p in range(50)
     ]
     assert [tokens[2] for tokens in beside] == alone
     assert {tokens[0] for tokens in beside} == {int(scores.argmax())}
     assert len(set(alone)) > 20
-    assert alone != [draw(Sampler(), scores, [(Sampling(1.0, seed=8), p)])[0] for p in range(50)]
+    assert alone != [draw(scores, [(Sampling(1.0, seed=8), p)])[0] for p in range(50)]
 
 
-def test_greedy_scores_are_returned_untouched() -> None:
-    scores = torch.randn(2, 50)
-    sampler = Sampler()
-    draw(sampler, scores, [(Sampling(), 0), (Sampling(), 1)])
-    assert sampler(torch.empty(0), scores, torch.zeros(ROWS, 2)) is scores
+def test_a_greedy_row_takes_the_highest_score_beside_drawing_ones() -> None:
+    scores = torch.randn(3, 50, generator=torch.Generator().manual_seed(2))
+    rows = [(Sampling(), 0), (Sampling(temperature=2.0, seed=1), 0), (Sampling(), 1)]
+    chosen = draw(scores, rows)
+    assert [chosen[0], chosen[2]] == scores.argmax(-1)[[0, 2]].tolist()
+
+
+def test_a_batch_draws_what_a_request_alone_draws() -> None:
+    scores = torch.randn(1, 500, generator=torch.Generator().manual_seed(3))
+    warm = Sampling(temperature=0.8, top_p=0.9, top_k=40, seed=5)
+    alone = [int(draw_alone(scores, warm, place).argmax()) for place in range(50)]
+    assert [draw(scores, [(warm, place)])[0] for place in range(50)] == alone
 
 
 def test_a_seeded_answer_repeats_in_any_company(engine: Engine) -> None:

@@ -1,20 +1,16 @@
 """Choosing tokens: greedy and sampled answers side by side, each as if it were alone.
 
-The stock loop either takes the highest score of every request or draws for every request from one
-global generator. Here the stock loop always takes the highest score, and a sampled request gets
-Gumbel noise added to its scores first, which makes the highest score a draw from the distribution
-(Gumbel-max trick; Maddison, Tarlow, Minka 2014). The noise depends on nothing but the request's
-seed, the position and the token, so a seeded answer repeats whatever else is in the batch, and a
-greedy request's scores are never touched.
+A sampled request gets Gumbel noise added to its scores, which makes the highest score a draw from
+the distribution (Gumbel-max trick; Maddison, Tarlow, Minka 2014). The noise depends on nothing but
+the request's seed, the position and the token, so a seeded answer repeats whatever else is in the
+batch, and a greedy request's scores are never touched.
 """
 
 import secrets
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
-ROWS = 4  # of int32 arguments per request: temperature and top_p (as float bits), top_k, key
 MASK = 0xFFFFFFFF
 
 
@@ -33,57 +29,43 @@ class Sampling:
         return cls(temperature, top_p, top_k, secrets.randbits(32) if seed is None else seed)
 
 
-class Sampler:
-    """Stands where the continuous batch expects its list of logits processors.
+@dataclass(frozen=True)
+class Draws:
+    """How the rows of a step draw: float32 `temperature` and `top_p`, int64 `top_k` and `seed`
+    (mixed), each [rows]. Temperature 0 is greedy."""
 
-    Has the members that `ContinuousBatchProcessor` and its inputs use of
-    `ContinuousBatchingLogitsProcessorList` (transformers
-    generation/continuous_batching/cb_logits_processors.py).
-    """
+    temperature: torch.Tensor
+    top_p: torch.Tensor
+    top_k: torch.Tensor
+    seed: torch.Tensor
 
-    tensors_required = ROWS
-    do_processing = True
+    @classmethod
+    def new(cls, rows: int, device: torch.device) -> "Draws":
+        """Greedy rows."""
+        floats, whole = torch.zeros(2, rows, device=device), torch.zeros(2, rows).long()
+        return cls(*floats, *whole.to(device))
 
-    def __init__(self) -> None:
-        self._sampled: list[int] = []
+    def set(self, row: int, draw: Sampling) -> None:
+        """Have a row draw as a request does."""
+        self.temperature[row], self.top_p[row] = draw.temperature, draw.top_p
+        self.top_k[row], self.seed[row] = draw.top_k, _mix(draw.seed & MASK)
 
-    @property
-    def draws(self) -> bool:
-        """Whether anybody in the prepared step draws."""
-        return bool(self._sampled)
+    def at(self, rows: torch.Tensor) -> "Draws":
+        """Those of some rows: int64 [some]."""
+        return Draws(self.temperature[rows], self.top_p[rows], self.top_k[rows], self.seed[rows])
 
-    def fill_defaults(self, arguments: torch.Tensor) -> None:
-        """Set all arguments, int32 [ROWS, 1], to greedy."""
-        arguments.zero_()
+    def choose(self, scores: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+        """Choose a token for each row: float32 [rows, vocabulary], int64 [rows] -> int64 [rows].
 
-    def prepare_tensor_args(self, requests_in_batch: list[Any], arg_storage: torch.Tensor) -> Any:
-        """Write each request's arguments into its column of arg_storage, int32 [ROWS, requests]."""
-        states = [request.state for request in requests_in_batch if request.has_new_token]
-        draws = [state.logit_processor_kwargs["sampling"] for state in states]
-        self._sampled = [i for i, draw in enumerate(draws) if draw.temperature > 0]
-        if not self._sampled:
-            return arg_storage
-        keys = [
-            _signed(_mix(_mix(draw.seed & MASK) ^ state.position_offset))
-            for draw, state in zip(draws, states, strict=True)
-        ]
-        floats = torch.tensor([[d.temperature for d in draws], [d.top_p for d in draws]])
-        whole = torch.tensor([[d.top_k for d in draws], keys], dtype=torch.int32)
-        columns = torch.cat([floats.view(torch.int32), whole])
-        arg_storage[:ROWS, : len(draws)] = columns.to(arg_storage.device)
-        return arg_storage
-
-    def __call__(
-        self, _ids: torch.Tensor, scores: torch.Tensor, arguments: torch.Tensor
-    ) -> torch.Tensor:
-        """Make each sampled row's highest score a draw: float32 [requests, vocabulary]."""
-        if not self._sampled:
-            return scores
-        rows = torch.tensor(self._sampled, device=scores.device)
-        chosen = arguments[:, rows]
-        temperature, top_p = chosen[:2].view(torch.float32).unsqueeze(-1)
-        kept = keep_top(scores[rows] / temperature, top_k=chosen[2], top_p=top_p)
-        return scores.index_copy(0, rows, kept + gumbel(chosen[3], kept.shape[-1]))
+        `positions` are the number of tokens before the one to be chosen. There is no branch on the
+        values, so it can be captured in a CUDA graph.
+        """
+        draws = self.temperature > 0
+        warm = torch.where(draws, self.temperature, 1.0).unsqueeze(1)
+        kept = keep_top(scores / warm, self.top_k, self.top_p.unsqueeze(1))
+        keys = _mix_tensor(self.seed ^ positions)
+        drawn = (kept + gumbel(keys, scores.shape[-1])).argmax(-1)
+        return torch.where(draws, drawn, scores.argmax(-1))
 
 
 def draw_alone(scores: torch.Tensor, draw: Sampling, position: int) -> torch.Tensor:
@@ -96,7 +78,7 @@ def draw_alone(scores: torch.Tensor, draw: Sampling, position: int) -> torch.Ten
         top_k=torch.tensor([draw.top_k], device=scores.device),
         top_p=torch.tensor([[draw.top_p]], device=scores.device),
     )
-    key = _signed(_mix(_mix(draw.seed & MASK) ^ position))
+    key = _mix(_mix(draw.seed & MASK) ^ position)
     return kept + gumbel(torch.tensor([key], device=scores.device), kept.shape[-1])
 
 
@@ -138,8 +120,3 @@ def _mix(x: int) -> int:
     x = ((x ^ (x >> 16)) * 0x7FEB352D) & MASK
     x = ((x ^ (x >> 15)) * 0x846CA68B) & MASK
     return x ^ (x >> 16)
-
-
-def _signed(x: int) -> int:
-    """The int32 with the bits of a 32-bit number."""
-    return x - (MASK + 1) if x > MASK // 2 else x

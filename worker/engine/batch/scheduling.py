@@ -1,33 +1,35 @@
-"""Which running requests take part in the next step."""
+"""What the next step does: reads prompts, or generates."""
 
-from typing import Any
+from collections.abc import Iterable
+from dataclasses import dataclass
 
-from transformers.generation.continuous_batching import FIFOScheduler, RequestStatus
+from worker.engine.batch.running import Running
 
 
-class PhaseScheduler(FIFOScheduler):
-    """Either reads prompts or generates, never both in one step; prompts come first.
+@dataclass(frozen=True)
+class Chunk:
+    """Tokens `start` to `end` of a request's prompt, read in one step."""
 
-    One prompt among a hundred requests that generate would push all of them off the path that reads
-    keys straight from their pages, and off captured graphs. Prompts first, since the sooner a
-    request generates the fuller the steps that follow; slots bound how long that takes.
+    running: Running
+    start: int
+    end: int
+
+    @property
+    def is_last(self) -> bool:
+        """Whether the prompt is read after it, so that the answer's first token follows."""
+        return self.end == len(self.running.ids)
+
+
+def next_chunks(requests: Iterable[Running], tokens: int) -> list[Chunk]:
+    """What is to be read of the prompts in one step of at most so many tokens, oldest first.
+
+    A step either reads prompts or generates, and prompts come first: the sooner a request generates
+    the fuller the steps that follow, and slots bound how long the others wait.
     """
-
-    def schedule_batch(
-        self, token_budget: int, cache_budget: int
-    ) -> tuple[list[Any] | None, bool, int, int]:
-        """Choose requests for the next step, in the terms of the stock scheduler."""
-        active = list(self.active_requests.values())
-        reading = [state for state in active if state.status == RequestStatus.PREFILLING]
-        reading += self._get_waiting_candidates()
-        speaking = [state for state in active if state.status == RequestStatus.DECODING]
-        denied = fast = False
-        for candidates in (reading, speaking):
-            taken: set[str] = set()
-            chosen, denied, fast, tokens, known = self._process_candidates(
-                candidates, token_budget, cache_budget, taken
-            )
-            self._cleanup_waiting_queue(taken)
-            if chosen:
-                return chosen, fast, tokens, known
-        return (None if denied else []), fast, 0, 0
+    chunks: list[Chunk] = []
+    for running in requests:
+        if tokens and running.is_reading:
+            end = min(len(running.ids), running.read + tokens)
+            chunks.append(Chunk(running, running.read, end))
+            tokens -= end - running.read
+    return chunks
