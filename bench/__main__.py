@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
-import structlog
 
 if TYPE_CHECKING:
     from bench.results import Results
@@ -82,6 +81,8 @@ def queue(most: int, repeats: int, quick: bool) -> None:
 
     Example: python -m bench queue --most 100000
     """
+    import structlog
+
     from bench.queue_report import results
     from bench.queued import measure
     from bench.sustained import RATE, RETENTIONS
@@ -168,39 +169,84 @@ def host(requests: str, steps: int, folder: Path | None) -> None:
 
 
 @main.command()
+@click.argument("path", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--count", default=512, show_default=True, help="Questions of each workload.")
+@click.option("--seed", default=7, show_default=True, help="Seed of pictures and questions.")
+def pictures(path: Path, count: int, seed: int) -> None:
+    """Draw the questions of `gpu` into one file, so that the device waits for no drawing.
+
+    Example: python -m bench pictures questions.zip --count 512
+    """
+    from bench.gpu.pictures import drawn, save
+
+    save(drawn(count, seed), path)
+    click.echo(f"wrote {path}")
+
+
+@main.command()
 @click.option("--shape", default="mistral-7b", show_default=True, help="tiny, small, mistral-7b.")
 @click.option("--device", default="cuda", show_default=True, help="cuda, cuda:N or cpu.")
-@click.option("--dtypes", default="bfloat16,fp8", show_default=True, help="Also: float32.")
+@click.option("--dtype", default="bfloat16", show_default=True, help="Or float32.")
 @click.option("--count", default=512, show_default=True, help="Jobs of a run.")
 @click.option("--tokens", default=128, show_default=True, help="Length of every answer.")
 @click.option("--slots", default=256, show_default=True, help="Jobs in the batch.")
-@click.option("--parity", default="1,64,256", show_default=True, help="Batches held to generate.")
+@click.option("--prompt", default=2400, show_default=True, help="Tokens of single steps' prompts.")
+@click.option("--batches", default="1,64,256", show_default=True, help="Sizes of single steps.")
+@click.option("--checked", default=32, show_default=True, help="Answers held to the reference.")
+@click.option("--seconds", default=450.0, show_default=True, help="Time for all parts.")
 @click.option("--seed", default=7, show_default=True, help="Seed of pictures and questions.")
-@click.option("--system", is_flag=True, help="Measure through HTTP too.")
+@click.option("--pictures", "drawn_before", type=click.Path(exists=True, path_type=Path))
+@VLLM_OPTION
 @click.option("--folder", type=click.Path(path_type=Path), help="Where results are written.")
 def gpu(
-    shape: str,
-    device: str,
-    dtypes: str,
-    parity: str,
-    system: bool,
-    folder: Path | None,
-    **sizes: int,
+    shape: str, batches: str, drawn_before: Path | None, folder: Path | None, **options: Any
 ) -> None:
-    """Measure a model of a true shape with random weights on one device, without network.
+    """Measure a model of a true shape on one device in minutes, without network.
 
-    Example: python -m bench gpu --shape tiny --device cpu --dtypes float32 --count 4 --parity 1,2
+    Each result is in gpu.jsonl at once. `--pictures` is a file that `python -m bench pictures`
+    wrote.
+
+    Example: python -m bench gpu --shape tiny --device cpu --dtype float32 --count 4 --prompt 64
     """
-    from bench.gpu import Plan, measure_device
-    from bench.gpu_report import results
+    from bench.gpu.journal import STARTED, Journal
+    from bench.gpu.pictures import drawn, load
+    from bench.gpu.plan import Plan, State
+    from bench.gpu.run import run
     from bench.shape import SHAPES
 
-    batches = tuple(int(size) for size in parity.split(",") if size)
-    plan = Plan(SHAPES[shape], device, parity=batches, **sizes)
-    found = measure_device(plan, dtypes.split(","), system)
-    command = f"python -m bench gpu --shape {shape} --device {device} --dtypes {dtypes}"
-    options = "".join(f" --{name} {size}" for name, size in sizes.items())
-    _keep(results(command + options, shape, found), True, folder)
+    sizes = tuple(int(size) for size in batches.split(","))
+    plan = Plan(shape=SHAPES[shape], batches=sizes, **options)
+    told = " ".join(f"--{name} {value}" for name, value in options.items() if value is not None)
+    folder = folder or Path(__file__).parent / "results"
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "gpu.jsonl"
+    path.unlink(missing_ok=True)
+    journal = Journal(path, lambda line: click.echo(line[:200], err=True))
+    command = f"python -m bench gpu --shape {shape} --batches {batches} {told}"
+    journal.write(STARTED, command=command, shape=shape)
+    run(State(plan, load(drawn_before) if drawn_before else drawn(plan.count, plan.seed)), journal)
+    journal.close()
+    try:
+        _gpu_tables(path)
+    except ImportError as error:
+        click.echo(f"no tables here ({error}): elsewhere, python -m bench gpu-tables {path}")
+
+
+@main.command("gpu-tables")
+@click.argument("path", type=click.Path(exists=True, path_type=Path))
+def gpu_tables(path: Path) -> None:
+    """Write the tables of a run of `gpu` beside its journal, wherever that was run.
+
+    Example: python -m bench gpu-tables bench/results/gpu.jsonl
+    """
+    _gpu_tables(path)
+
+
+def _gpu_tables(path: Path) -> None:
+    from bench.gpu.journal import read
+    from bench.gpu.report import results
+
+    _keep(results(read(path)), True, path.parent)
 
 
 def _keep(found: Results, write: bool, folder: Path | None = None) -> None:

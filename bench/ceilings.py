@@ -50,11 +50,11 @@ def measure(device: str = "cpu", dtype: torch.dtype = torch.float32) -> Ceilings
     return Ceilings(product, max(copied, read))
 
 
-def best_seconds(work: Callable[[], object], device: str) -> float:
-    """Return the shortest time that some work took, repeated for about a second."""
+def best_seconds(work: Callable[[], object], device: str, seconds: float = _SECONDS) -> float:
+    """Return the shortest time that some work took, repeated for about so many seconds."""
     work()
     best, began = float("inf"), time.perf_counter()
-    while time.perf_counter() - began < _SECONDS:
+    while time.perf_counter() - began < seconds:
         synchronize(device)
         started = time.perf_counter()
         work()

@@ -12,8 +12,9 @@ import psutil
 from bench.callers import call
 from bench.measured import Measured
 from bench.processes import cpu_seconds, share_cores
+from bench.requests import request_of
 from bench.workload import Question
-from worker.engine import Engine, Limits, Picture, Request, Turn
+from worker.engine import Engine, Limits
 
 NAME = "engine alone"
 
@@ -23,14 +24,6 @@ def engine_alone(model: Path, questions: Sequence[Question], in_flight: int) -> 
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=context) as process:
         return process.submit(_run, model, questions, in_flight).result()
-
-
-def request_of(question: Question, scope: str = "bench", ignore_eos: bool = False) -> Request:
-    """Return what the engine is asked for a question."""
-    turn = Turn("user", (Picture(question.picture), question.text))
-    return Request(
-        (turn,), scope=scope, max_new_tokens=question.max_new_tokens, ignore_eos=ignore_eos
-    )
 
 
 def _run(model: Path, questions: Sequence[Question], in_flight: int) -> Measured:

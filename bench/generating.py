@@ -18,7 +18,7 @@ class Generating:
     """A model and its processor, answering with `generate`, greedily, from a key-value cache."""
 
     def __init__(self, model: Any, processor: Any) -> None:
-        self._model = model
+        self.model = model
         self._processor = processor
 
     @classmethod
@@ -34,19 +34,23 @@ class Generating:
     @torch.inference_mode()
     def tokens(self, questions: Sequence[Question]) -> list[list[int]]:
         """Return the tokens of each answer of a batch."""
-        inputs = self._processor(
+        inputs = self.inputs(questions)
+        longest = max(question.max_new_tokens for question in questions)
+        output = self.model.generate(**inputs, max_new_tokens=longest, do_sample=False)
+        fresh = output[:, inputs["input_ids"].shape[1] :].tolist()
+        return [
+            ids[: question.max_new_tokens] for ids, question in zip(fresh, questions, strict=True)
+        ]
+
+    def inputs(self, questions: Sequence[Question]) -> Any:
+        """Return what the model reads of a batch of questions, on its device."""
+        return self._processor(
             images=[Image.open(BytesIO(q.picture)).convert("RGB") for q in questions],
             text=[self._prompt(q.text) for q in questions],
             padding=True,
             add_special_tokens=False,
             return_tensors="pt",
-        ).to(self._model.device, self._model.dtype)
-        longest = max(question.max_new_tokens for question in questions)
-        output = self._model.generate(**inputs, max_new_tokens=longest, do_sample=False)
-        fresh = output[:, inputs["input_ids"].shape[1] :].tolist()
-        return [
-            ids[: question.max_new_tokens] for ids, question in zip(fresh, questions, strict=True)
-        ]
+        ).to(self.model.device, self.model.dtype)
 
     def _prompt(self, text: str) -> str:
         content = [{"type": "image"}, {"type": "text", "text": text}]

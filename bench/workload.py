@@ -10,7 +10,6 @@ from random import Random
 
 from PIL import Image
 
-from api.decoding import encode
 from demo.drawing import draw
 from demo.questions import KINDS, ask
 from demo.scenes import random_scene
@@ -125,6 +124,8 @@ def _picture(rng: Random) -> bytes:
     The door encodes lossy uploads anew. A model with random weights hears the rounding in that, and
     its answers would differ from those of ways without a door; encoding settles after some rounds.
     """
+    from api.decoding import encode  # what only draws needs nothing of the API
+
     image = draw(replace(random_scene(rng), size=PICTURE_SIZE))
     for _ in range(_MOST_ROUNDS):
         data = encode(image, lossy=True)

@@ -25,15 +25,17 @@ def run_chat(
     questions: Sequence[Question],
     in_flight: int,
     done: Done,
+    extra: Mapping[str, Any] | None = None,
 ) -> Measured:
     """Answer questions through the chat route of a server, as a way of a `name`.
 
-    `roles` are words of its processes' commands, as in `cpu_by_role`. Raises RuntimeError where an
+    `roles` are words of its processes' commands, as in `cpu_by_role`; `extra` are fields that this
+    server alone knows. Raises RuntimeError where an
     answer has another length than was asked for: rates in tokens would be wrong.
     """
 
     def answer(question: Question) -> str:
-        response = client.post(ROUTE, json=body_of(question, model))
+        response = client.post(ROUTE, json={**body_of(question, model), **(extra or {})})
         reply = response.raise_for_status().json()
         length = reply["usage"]["completion_tokens"]
         if length != question.max_new_tokens:

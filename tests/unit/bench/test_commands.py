@@ -13,7 +13,9 @@ from bench.sustained import measure as sustain
 
 
 @pytest.mark.parametrize(
-    "command", [[], ["throughput"], ["queue"], ["peers"], ["host"], ["gpu"]], ids=" ".join
+    "command",
+    [[], ["throughput"], ["queue"], ["peers"], ["host"], ["pictures"], ["gpu"], ["gpu-tables"]],
+    ids=" ".join,
 )
 def test_every_command_explains_itself_with_an_example(command: list[str]) -> None:
     result = CliRunner().invoke(main, [*command, "--help"])
@@ -36,15 +38,3 @@ def test_the_queue_is_measured_at_every_depth(tmp_path: Path) -> None:
     paths = results("python -m bench queue", levels, sustained).write(tmp_path)
     assert "jobs a second offered" in paths[1].read_text()
     assert json.loads(paths[0].read_text())["levels"][0]["operations"]["claim"]["p50_us"] > 0
-
-
-def test_a_device_is_measured_and_held_to_generate(tmp_path: Path) -> None:
-    options = "gpu --shape tiny --device cpu --dtypes float32 --count 3 --tokens 6 --slots 2"
-    result = CliRunner().invoke(
-        main, [*options.split(), "--parity", "1,2", "--folder", str(tmp_path)]
-    )
-    assert result.exit_code == 0, result.output
-    data = json.loads((tmp_path / "gpu.json").read_text())
-    assert [rate["workload"] for rate in data["rates"]] == ["different pictures", "one picture"]
-    assert all(rate["jobs_per_s"] > 0 and 0 < rate["share_of_limit"] < 1 for rate in data["rates"])
-    assert [(p["batch"], p["equal"]) for p in data["parity"]] == [(1, 1), (2, 2)]
