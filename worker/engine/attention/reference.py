@@ -1,4 +1,5 @@
-"""Kernels of plain torch, for any device and precision: what the others are held to."""
+"""Kernels of plain torch operations, for any device and dtype: what others are tested against, and
+what serves shapes that they do not."""
 
 import torch
 from torch.nn.functional import scaled_dot_product_attention, silu
@@ -21,15 +22,15 @@ class Reference:
         values: torch.Tensor,
         heads: int,
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Rotate queries and keys, and write keys and values to the cache."""
-        both = heads + keys.shape[2]
-        first, second = qkv[:, :both].float().chunk(2, dim=-1)
+        """Rotate in at least float32, then round once."""
+        groups = keys.shape[2]
+        turned, value = qkv.split((heads + groups, groups), dim=1)
+        first, second = turned.to(torch.promote_types(qkv.dtype, torch.float32)).chunk(2, dim=-1)
         cos, sin = cos.unsqueeze(1), sin.unsqueeze(1)
-        halves = first * cos - second * sin, second * cos + first * sin
-        turned = torch.cat(halves, dim=-1).to(qkv.dtype)
-        query, key, value = turned[:, :heads], turned[:, heads:], qkv[:, both:]
-        keys.flatten(0, 1)[slots] = key
-        values.flatten(0, 1)[slots] = value
+        halves = (first * cos - second * sin, second * cos + first * sin)
+        query, key = torch.cat(halves, dim=-1).to(qkv.dtype).split((heads, groups), dim=1)
+        keys.view(-1, *keys.shape[2:]).index_copy_(0, slots, key)
+        values.view(-1, *values.shape[2:]).index_copy_(0, slots, value)
         return query, key, value
 
     def prompt(
@@ -40,12 +41,13 @@ class Reference:
         step: PromptStep,
         scale: float,
     ) -> torch.Tensor:
-        """Attend request by request."""
-        output = torch.empty_like(query)
-        asked, known = step.on_host
-        for i in range(len(asked) - 1):
-            mine, theirs = slice(asked[i], asked[i + 1]), slice(known[i], known[i + 1])
-            output[mine] = _causal(query[mine], key[theirs], value[theirs], scale)
+        """Attend request by request, so that nobody is scored against the keys of others."""
+        starts, key_starts = step.on_host
+        output = torch.empty_like(query, memory_format=torch.contiguous_format)
+        for i in range(len(starts) - 1):
+            queries = slice(starts[i], starts[i + 1])
+            known = slice(key_starts[i], key_starts[i + 1])
+            output[queries] = _causal(query[queries], key[known], value[known], scale)
         return output
 
     def decode(
@@ -56,28 +58,22 @@ class Reference:
         step: DecodeStep,
         scale: float,
     ) -> torch.Tensor:
-        """Gather the pages of all requests and attend once, what is too much masked away."""
-        (rows, heads, dim), groups = query.shape, keys.shape[2]
-        table = step.table.long()
-        key, value = (cells[table].flatten(1, 2).transpose(1, 2) for cells in (keys, values))
-        behind = torch.arange(key.shape[2], device=query.device) >= step.lengths.unsqueeze(1)
-        mask = torch.zeros(behind.shape, dtype=query.dtype, device=query.device)
-        output = scaled_dot_product_attention(
-            query.reshape(rows, groups, heads // groups, dim),
-            key,
-            value.masked_fill(behind.view(rows, 1, -1, 1), 0),
-            attn_mask=mask.masked_fill(behind, -torch.inf).view(rows, 1, 1, -1),
-            scale=scale,
-        )
-        return output.reshape(rows, heads, dim)
+        """Attend request by request to copies of its keys."""
+        output = torch.empty_like(query, memory_format=torch.contiguous_format)
+        for row, length in enumerate(step.lengths.tolist()):
+            pages = step.table[row].long()
+            key, value = (x[pages].flatten(0, 1)[:length] for x in (keys, values))
+            output[row] = _causal(query[row : row + 1], key, value, scale)[0]
+        return output
 
     def norm(self, x: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:
-        """Divide by the root mean square."""
-        wide = x.float()
-        return weight * (wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + eps)).to(x.dtype)
+        """As transformers' LlamaRMSNorm does, operation by operation."""
+        wide = x.to(torch.promote_types(x.dtype, torch.float32))
+        wide = wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + eps)
+        return weight * wide.to(x.dtype)
 
     def gated(self, gate_up: torch.Tensor) -> torch.Tensor:
-        """Multiply silu of the first half by the second."""
+        """silu of the first half times the second."""
         gate, up = gate_up.chunk(2, dim=-1)
         return silu(gate) * up
 
@@ -86,11 +82,11 @@ def _causal(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float
 ) -> torch.Tensor:
     """Attend within one request whose queries are the last of its keys: [tokens, heads, dim]."""
-    query, key, value = (x.transpose(0, 1).unsqueeze(0) for x in (query, key, value))
-    asked, known = query.shape[2], key.shape[2]
+    asked, known = len(query), len(key)
     mask = None
     if 1 < asked < known:  # a chunk of a prompt, or what follows a cached prefix
         mask = torch.ones(asked, known, dtype=torch.bool, device=query.device).tril(known - asked)
+    query, key, value = (x.transpose(0, 1).unsqueeze(0) for x in (query, key, value))
     output = scaled_dot_product_attention(
         query,
         key,
