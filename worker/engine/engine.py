@@ -12,9 +12,10 @@ from pathlib import Path
 import torch
 
 from worker.engine.answers import Answer
-from worker.engine.attention.reference import Reference
+from worker.engine.attention.choice import kernels_for
 from worker.engine.batch.admission import Admission
 from worker.engine.batch.batch import Batch
+from worker.engine.batch.graphs import GraphRunner
 from worker.engine.batch.runner import Runner
 from worker.engine.counts import Counts, Memory
 from worker.engine.errors import EngineClosed, EngineFailed
@@ -55,8 +56,13 @@ class Engine:
         # Decoding shares no state with the prompts' tokenizer, which other threads use meanwhile.
         self._tokenizer = deepcopy(loaded.processor.tokenizer)
         self._device = model.device
-        kernels = Reference()
-        self._batch = Batch(Runner.of(model, embedding, kernels, resolved), resolved)
+        kernels = kernels_for(model)
+        runner = (GraphRunner if kernels.capturable else Runner).of(
+            model, embedding, kernels, resolved
+        )
+        with torch.inference_mode():
+            runner.warm_up()
+        self._batch = Batch(runner, resolved)
         words = embedding.vocabulary
         self._intake = Intake(
             Prompts(loaded.processor, model.config.image_token_id, words),
@@ -187,6 +193,8 @@ class Engine:
 
     def _run(self) -> None:
         try:
+            if self._device.type == "cuda":
+                torch.cuda.set_device(self._device)  # of this thread
             while self._wait():
                 self._turn()
         except BaseException as error:

@@ -30,9 +30,7 @@ def test_draws_follow_the_distribution() -> None:
 
 def draw(scores: torch.Tensor, rows: list[tuple[Sampling, int]]) -> list[int]:
     """The tokens that are chosen for rows of (sampling, position)."""
-    draws = Draws.new(len(rows), scores.device)
-    for row, (sampling, _) in enumerate(rows):
-        draws.set(row, sampling)
+    draws = Draws.of(torch.tensor([sampling.columns() for sampling, _ in rows], dtype=torch.int32))
     tokens: list[int] = draws.choose(scores, torch.tensor([place for _, place in rows])).tolist()
     return tokens
 

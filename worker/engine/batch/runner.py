@@ -1,7 +1,8 @@
-"""Runs single steps of the language model: the cache and the tables on the device, one row a seat.
+"""Runs single steps of the language model over the cache of keys and values.
 
-What a request has for its whole life (its pages, how it draws) goes to the device once, when it is
-seated; a step that generates is told nothing but which seats take part and how long they are.
+What a request has for its whole life, its pages and how it draws, goes to the device once, as a row
+of a table, when it is seated. A step that generates is told nothing but which seats take part and
+how long they are; each seat's last token stays on the device.
 """
 
 from collections.abc import Sequence
@@ -13,12 +14,15 @@ import torch
 
 from worker.engine.attention.kernels import DecodeStep, Kernels, PromptStep
 from worker.engine.batch.running import Running
-from worker.engine.batch.sampling import Draws, Sampling
+from worker.engine.batch.sampling import COLUMNS, Draws, Sampling
 from worker.engine.batch.scheduling import Chunk
 from worker.engine.errors import ModelError
 from worker.engine.limits import Resolved, token_bytes
 from worker.engine.model.decoder import Cache, Decoder
 from worker.engine.model.embedding import PictureEmbedding
+
+SHARE_FOR_CACHE = 0.8
+"""Of what is free on a GPU once weights and picture table are there; the rest is for steps."""
 
 
 @dataclass(frozen=True)
@@ -27,15 +31,19 @@ class Step:
 
     requests: Sequence[Running]
     chosen: torch.Tensor
+    done: Any = None
+    """The CUDA event after which `chosen`, in the host's memory, holds the tokens."""
 
     def tokens(self) -> list[int]:
         """Wait for the tokens."""
+        if self.done is not None:
+            self.done.synchronize()
         tokens: list[int] = self.chosen.tolist()
         return tokens
 
 
 class Runner:
-    """A language model with its cache. One thread uses it."""
+    """A language model with its cache, run step by step. One thread uses it."""
 
     is_ahead = False
     """Whether the device computes beside the thread that launches steps."""
@@ -56,10 +64,11 @@ class Runner:
         self._page = limits.page_tokens
         self.pages = len(caches[0][0]) - 1
         """Pages that can be given to requests."""
-        longest = min(self.pages, -(-limits.context // self._page))
-        self._table = torch.zeros(limits.slots, longest, dtype=torch.int32, device=self._device)
-        self._last = torch.zeros(limits.slots, dtype=torch.int64, device=self._device)
-        self._draws = Draws.new(limits.slots, self._device)
+        self._longest = min(self.pages, -(-limits.context // self._page))
+        # The last seat is nobody's: rows that only pad a captured step sit there, on page 0.
+        seats, columns = limits.slots + 1, self._longest + COLUMNS
+        self._seats = torch.zeros(seats, columns, dtype=torch.int32, device=self._device)
+        self._last = torch.zeros(seats, dtype=torch.int64, device=self._device)
 
     @classmethod
     def of(
@@ -73,94 +82,112 @@ class Runner:
         decoder = Decoder(model, kernels, limits.context)
         return cls(decoder, embedding, new_caches(model, limits), limits)
 
+    def warm_up(self) -> None:
+        """Prepare what steps need; to be called once, before the first step."""
+
     def seat(self, seat: int, pages: Sequence[int], draw: Sampling) -> None:
         """Give a seat to a request with its pages, in order, and how it draws."""
-        self._table[seat, : len(pages)] = torch.tensor(pages, dtype=torch.int32)
-        self._draws.set(seat, draw)
+        row = [*pages, *[0] * (self._longest - len(pages)), *draw.columns()]
+        self._seats[seat] = self._upload(row, torch.int32)
 
     def read(self, chunks: Sequence[Chunk]) -> Step:
         """Read parts of prompts; those whose prompt ends bring the answer's first token."""
         ids = [token for chunk in chunks for token in chunk.running.ids[chunk.start : chunk.end]]
-        positions = torch.cat([torch.arange(chunk.start, chunk.end) for chunk in chunks])
-        step = self._prompt_step(chunks, positions)
-        ends = step.on_host[0][1:]
-        last = [
-            (end - 1, chunk.running)
-            for end, chunk in zip(ends, chunks, strict=True)
-            if chunk.is_last
-        ]
+        positions = [place for chunk in chunks for place in range(chunk.start, chunk.end)]
+        step = self._prompt_step(chunks)
+        ends = zip(step.on_host[0][1:], chunks, strict=True)
+        last = [(end - 1, chunk.running) for end, chunk in ends if chunk.is_last]
+        requests = [running for _, running in last]
         scores = self._decoder(
-            self._embedding(torch.tensor(ids, device=self._device)),
-            positions.to(self._device),
+            self._embedding(self._upload(ids)),
+            self._upload(positions),
             step,
             self._caches,
-            torch.tensor([row for row, _ in last], dtype=torch.int64, device=self._device),
+            self._upload([row for row, _ in last]),
         )
-        requests = [running for _, running in last]
-        lengths = [len(running.ids) for running in requests]
-        return self._choose(requests, scores, self._rows(requests), self._tensor(lengths))
+        seats = self._upload([running.seat for running in requests])
+        lengths = self._upload([len(running.ids) for running in requests])
+        drawing = [i for i, running in enumerate(requests) if running.draw.temperature > 0]
+        return self._bring(requests, self._choose(scores, seats, lengths, drawing))
 
     def generate(self, requests: Sequence[Running]) -> Step:
         """Generate a token for each of some requests whose prompts are read."""
-        seats = self._rows(requests)
-        lengths = self._tensor([running.length for running in requests])
-        longest = max(running.length for running in requests)
-        table = self._table[seats, : -(-longest // self._page)]
+        seats = self._upload([running.seat for running in requests])
+        lengths = self._upload([running.length for running in requests])
+        drawing = [i for i, running in enumerate(requests) if running.draw.temperature > 0]
+        pages = -(-max(running.length for running in requests) // self._page)
+        return self._bring(requests, self._decode(seats, lengths, pages, drawing))
+
+    def _decode(
+        self, seats: torch.Tensor, lengths: torch.Tensor, pages: int, drawing: Sequence[int] | None
+    ) -> torch.Tensor:
+        """Generate a token for each of some seats, int64 [rows], whose keys, the new one included,
+        are `lengths`, int64 [rows], and take at most so many pages."""
+        table = self._seats[seats, :pages]
         positions = lengths - 1
-        place = table.gather(1, (positions // self._page).unsqueeze(1)).squeeze(1).long()
-        step = DecodeStep(place * self._page + positions % self._page, table, lengths.int())
+        page = table.gather(1, (positions // self._page).unsqueeze(1)).squeeze(1).long()
+        slots = page * self._page + positions % self._page
+        step = DecodeStep(slots, table, lengths.int())
         words = self._embedding.words(self._last[seats])
         scores = self._decoder(words, positions, step, self._caches)
-        return self._choose(requests, scores, seats, lengths)
+        return self._choose(scores, seats, lengths, drawing)
 
     def _choose(
         self,
-        requests: Sequence[Running],
         scores: torch.Tensor,
         seats: torch.Tensor,
         lengths: torch.Tensor,
-    ) -> Step:
-        chosen = scores.argmax(-1)
-        drawn = [i for i, running in enumerate(requests) if running.draw.temperature > 0]
-        if drawn:
-            rows = self._tensor(drawn)
-            chosen[rows] = self._draws.at(seats[rows]).choose(scores[rows], lengths[rows])
+        drawing: Sequence[int] | None,
+    ) -> torch.Tensor:
+        """Choose the rows' next tokens; `drawing` are those that do not take the highest score,
+        None stands for any."""
+        if drawing is None:
+            chosen = self._draws(seats).choose(scores, lengths)
+        else:
+            chosen = scores.argmax(-1)
+            if drawing:
+                rows = self._upload(drawing)
+                chosen[rows] = self._draws(seats[rows]).choose(scores[rows], lengths[rows])
         self._last[seats] = chosen
+        return chosen
+
+    def _draws(self, seats: torch.Tensor) -> Draws:
+        return Draws.of(self._seats[seats, self._longest :])
+
+    def _bring(self, requests: Sequence[Running], chosen: torch.Tensor) -> Step:
+        """Begin to bring tokens to the host."""
         return Step(requests, chosen)
 
-    def _prompt_step(self, chunks: Sequence[Chunk], positions: torch.Tensor) -> PromptStep:
-        tables = [torch.tensor(chunk.running.pages) for chunk in chunks]
-        slots = torch.cat(
-            [
-                table[place // self._page] * self._page + place % self._page
-                for table, place in zip(
-                    tables,
-                    positions.split([chunk.end - chunk.start for chunk in chunks]),
-                    strict=True,
-                )
-            ]
-        )
-        reads = None
-        if any(chunk.start for chunk in chunks):
-            known = [(table, torch.arange(c.end)) for table, c in zip(tables, chunks, strict=True)]
-            reads = torch.cat([t[p // self._page] * self._page + p % self._page for t, p in known])
+    def _prompt_step(self, chunks: Sequence[Chunk]) -> PromptStep:
         starts = [0, *accumulate(chunk.end - chunk.start for chunk in chunks)]
         key_starts = [0, *accumulate(chunk.end for chunk in chunks)]
-        longest = max(c.end - c.start for c in chunks), max(c.end for c in chunks)
+        known = torch.cat([self._slots(chunk.running.pages, chunk.end) for chunk in chunks])
+        if any(chunk.start for chunk in chunks):
+            ends = zip(key_starts[1:], chunks, strict=True)
+            new = torch.cat([known[end - c.end + c.start : end] for end, c in ends])
+            reads = self._send(known)
+        else:
+            new, reads = known, None
         return PromptStep(
-            slots.to(self._device),
-            torch.tensor(starts, dtype=torch.int32, device=self._device),
-            torch.tensor(key_starts, dtype=torch.int32, device=self._device),
-            longest,
-            None if reads is None else reads.to(self._device),
+            self._send(new),
+            self._upload(starts, torch.int32),
+            self._upload(key_starts, torch.int32),
+            (max(c.end - c.start for c in chunks), max(c.end for c in chunks)),
+            reads,
             (starts, key_starts),
         )
 
-    def _rows(self, requests: Sequence[Running]) -> torch.Tensor:
-        return self._tensor([running.seat for running in requests])
+    def _slots(self, pages: Sequence[int], tokens: int) -> torch.Tensor:
+        """Where the first tokens of a request lie in the cache: int64 [tokens], on the host."""
+        table = torch.tensor(pages[: -(-tokens // self._page)]).unsqueeze(1)
+        return (table * self._page + torch.arange(self._page)).flatten()[:tokens]
 
-    def _tensor(self, numbers: Sequence[int]) -> torch.Tensor:
-        return torch.tensor(numbers, dtype=torch.int64, device=self._device)
+    def _upload(self, numbers: Sequence[int], dtype: torch.dtype = torch.int64) -> torch.Tensor:
+        return self._send(torch.tensor(numbers, dtype=dtype))
+
+    def _send(self, host: torch.Tensor) -> torch.Tensor:
+        """Take a tensor to the device."""
+        return host
 
 
 def new_caches(model: Any, limits: Resolved) -> list[Cache]:
@@ -169,7 +196,7 @@ def new_caches(model: Any, limits: Resolved) -> list[Cache]:
     heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
     dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     pages = (limits.cache_tokens or _free_tokens(model)) // limits.page_tokens
-    shape = (pages + 1, limits.page_tokens, heads, dim)
+    shape = (max(pages, 1) + 1, limits.page_tokens, heads, dim)
     try:
         return [
             (
@@ -180,12 +207,13 @@ def new_caches(model: Any, limits: Resolved) -> list[Cache]:
         ]
     except (MemoryError, RuntimeError) as error:
         raise ModelError(
-            f"The key and value cache for {pages * limits.page_tokens} tokens does not fit "
+            f"The key and value cache for {limits.cache_tokens or 'all free'} tokens does not fit "
             "into memory; lower the cache size or the number of slots, or use a larger device."
         ) from error
 
 
 def _free_tokens(model: Any) -> int:
-    """The tokens whose keys fit into what the weights leave free on a GPU, less a fifth."""
+    """The tokens whose keys fit into a share of what is free on a GPU."""
     free, _ = torch.cuda.mem_get_info(model.device)
-    return int(0.8 * free / token_bytes(model.config.get_text_config(), model.dtype))
+    size = token_bytes(model.config.get_text_config(), model.dtype)
+    return int(SHARE_FOR_CACHE * free / size)

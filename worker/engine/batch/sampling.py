@@ -7,10 +7,12 @@ batch, and a greedy request's scores are never touched.
 """
 
 import secrets
+import struct
 from dataclasses import dataclass
 
 import torch
 
+COLUMNS = 4
 MASK = 0xFFFFFFFF
 
 
@@ -28,6 +30,12 @@ class Sampling:
         """The same with a fresh seed where none was asked for."""
         return cls(temperature, top_p, top_k, secrets.randbits(32) if seed is None else seed)
 
+    def columns(self) -> tuple[int, ...]:
+        """The same as `COLUMNS` int32: the bits of temperature and top_p, top_k, the mixed seed."""
+        top_k = min(self.top_k, MASK // 2)
+        numbers = struct.pack("<ffiI", self.temperature, self.top_p, top_k, _mix(self.seed & MASK))
+        return struct.unpack("<4i", numbers)
+
 
 @dataclass(frozen=True)
 class Draws:
@@ -40,19 +48,11 @@ class Draws:
     seed: torch.Tensor
 
     @classmethod
-    def new(cls, rows: int, device: torch.device) -> "Draws":
-        """Greedy rows."""
-        floats, whole = torch.zeros(2, rows, device=device), torch.zeros(2, rows).long()
-        return cls(*floats, *whole.to(device))
-
-    def set(self, row: int, draw: Sampling) -> None:
-        """Have a row draw as a request does."""
-        self.temperature[row], self.top_p[row] = draw.temperature, draw.top_p
-        self.top_k[row], self.seed[row] = draw.top_k, _mix(draw.seed & MASK)
-
-    def at(self, rows: torch.Tensor) -> "Draws":
-        """Those of some rows: int64 [some]."""
-        return Draws(self.temperature[rows], self.top_p[rows], self.top_k[rows], self.seed[rows])
+    def of(cls, columns: torch.Tensor) -> "Draws":
+        """Those whose `Sampling.columns` are int32 [rows, COLUMNS]."""
+        temperature, top_p = columns[:, :2].contiguous().view(torch.float32).unbind(1)
+        top_k, seed = columns[:, 2:].long().unbind(1)
+        return cls(temperature, top_p, top_k, seed & MASK)
 
     def choose(self, scores: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
         """Choose a token for each row: float32 [rows, vocabulary], int64 [rows] -> int64 [rows].
