@@ -123,6 +123,12 @@ def polls(callers: int, seconds: float, rate: float, quick: bool) -> None:
 @click.option("--in-flight", default=32, show_default=True, help="Jobs under way at a time.")
 @click.option("--seed", default=7, show_default=True, help="Seed of pictures and questions.")
 @VLLM_OPTION
+@click.option(
+    "--openvino",
+    envvar="BENCH_OPENVINO",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Virtual environment that holds openvino-genai and optimum-intel; without it, left out.",
+)
 @click.option("--folder", type=click.Path(path_type=Path), help="Where results are written.")
 def peers(
     workloads: tuple[str, ...],
@@ -131,6 +137,7 @@ def peers(
     in_flight: int,
     seed: int,
     vllm: Path | None,
+    openvino: Path | None,
     folder: Path | None,
 ) -> None:
     """Race other engines with this one by turns; a part of the workloads keeps nothing.
@@ -144,7 +151,7 @@ def peers(
 
     if unknown := set(workloads) - set(RACED):
         raise click.UsageError(f"{', '.join(unknown)}: the workloads are {', '.join(RACED)}")
-    plan = Plan(workloads or tuple(RACED), rounds, count, in_flight, seed, vllm)
+    plan = Plan(workloads or tuple(RACED), rounds, count, in_flight, seed, vllm, openvino)
     turns = race(plan, lambda line: click.echo(line, err=True))
     command = f"python -m bench peers --rounds {rounds} --count {count} --in-flight {in_flight}"
     command += f" --seed {seed}" + "".join(f" --workload {name}" for name in workloads)

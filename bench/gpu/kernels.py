@@ -54,6 +54,12 @@ def times(state: State) -> Iterator[Record]:
     both = made.random(tokens, 2 * text.intermediate_size)
     moved = made.bytes_of(both) * 3 // 2
     yield _timed("gated", tokens, lambda: kernels.gated(both), moved, plan)
+    qkv = made.random(tokens, made.heads + 2 * made.groups, made.dim)
+    cos, sin = (torch.rand(tokens, made.dim // 2, device=x.device) for _ in range(2))
+    _, keys, values, _ = made.decode(-(-tokens // plan.prompt))
+    slots = torch.randperm(keys.shape[0] * keys.shape[1], device=x.device)[:tokens]
+    rotate = partial(kernels.rotate_and_store, qkv, cos, sin, slots, keys, values, made.heads)
+    yield _timed("rotate and store", tokens, rotate, 2 * made.bytes_of(qkv), plan)
     for rows in plan.batches:
         query, keys, values, step = made.decode(rows)
         read = 2 * rows * plan.prompt * made.groups * made.dim * x.element_size()

@@ -22,9 +22,7 @@ def batch_of(engine: Engine) -> Batch:
 
 def graphs_of(engine: Engine) -> int | None:
     """How many graphs an engine has captured; None where it tells nothing."""
-    runner: Any = getattr(batch_of(engine), "_runner", None)
-    graphs = getattr(runner, "graphs", None)
-    return None if graphs is None else len(graphs)
+    return getattr(batch_of(engine)._runner, "graphs", None)
 
 
 def step_tokens(engine: Engine) -> int:

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from bench.measured import Measured, Run
 from bench.peers.chat import run_chat
+from bench.peers.openvino_peer import NAME as OPENVINO
+from bench.peers.openvino_peer import openvino
 from bench.peers.vllm import NAME as VLLM
 from bench.peers.vllm import vllm
 from bench.processes import machine_cpu_seconds, share_cores
@@ -46,7 +48,8 @@ _SEEDS_APART = 100
 @dataclass(frozen=True)
 class Plan:
     """What is raced: workloads by name, rounds of each, questions of a whole workload, how many in
-    flight, the seed, and vLLM's virtual environment, without which ours race alone."""
+    flight, the seed, and the virtual environments of vLLM and of OpenVINO GenAI, either of which is
+    left out where there is none."""
 
     workloads: Sequence[str]
     rounds: int
@@ -54,6 +57,7 @@ class Plan:
     in_flight: int
     seed: int
     vllm: Path | None
+    openvino: Path | None = None
     shape: Shape = SMALL
 
 
@@ -111,6 +115,9 @@ def _started(plan: Plan, model: Path, say: Callable[[str], object]) -> Iterator[
         if plan.vllm:
             say(f"starting {VLLM}")
             ways[VLLM] = running.enter_context(vllm(model, plan.in_flight, plan.vllm))
+        if plan.openvino:
+            say(f"starting {OPENVINO}, which converts the checkpoint at its first use")
+            ways[OPENVINO] = running.enter_context(openvino(model, plan.in_flight, plan.openvino))
         say(f"starting {NAME}")
         ours = running.enter_context(installation(model, plan.in_flight))
         chat = running.enter_context(ours.chat_client("chat"))

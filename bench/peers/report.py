@@ -10,8 +10,10 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from bench.peers.openvino_peer import NAME as OPENVINO
 from bench.peers.race import Plan, Turn
 from bench.peers.vllm import ALIKE
+from bench.peers.vllm import NAME as VLLM
 from bench.results import Results, Table
 
 _HEAD = (
@@ -113,7 +115,7 @@ def results(command: str, plan: Plan, turns: Sequence[Turn]) -> Results:
         "Other engines by turns with this one",
         command,
         [Table("Tokens a second", [_HEAD, *(row.cells() for row in found)], _note(plan, turns))],
-        {"vllm": plan.vllm is not None, "rows": [row.data() for row in found]},
+        {"rows": [row.data() for row in found]},
         lambda: chart(found),
     )
 
@@ -121,7 +123,12 @@ def results(command: str, plan: Plan, turns: Sequence[Turn]) -> Results:
 def _note(plan: Plan, turns: Sequence[Turn]) -> str:
     cores = len(os.sched_getaffinity(0))
     first = turns[0].found.name
-    absent = "" if plan.vllm else "vLLM's environment was not given (--vllm): its row is left out. "
+    environments = ((VLLM, "vllm", plan.vllm), (OPENVINO, "openvino", plan.openvino))
+    absent = "".join(
+        f"{name} is left out: its environment was not given (--{option}). "
+        for name, option, given in environments
+        if given is None
+    )
     return (
         f"{absent}Medians of {plan.rounds} rounds, the slowest and the fastest beside them; "
         f"{plan.in_flight} questions in flight; in each round all ways answer the same new "
