@@ -66,6 +66,9 @@ class Settings(BaseSettings):
         description="bits of the language model's weights: int8 anywhere; int4 and fp8 on a GPU "
         "of CUDA compute capability 8.0 and 8.9 or more",
     )
+    slow_attention: bool = Field(
+        default=False, description="on a GPU, torch's plain attention: several times slower"
+    )
     device_map: Literal["", "auto", "balanced", "sequential"] = Field(
         default="",
         description="spread a model that fits no single device: auto or balanced, evenly over all "

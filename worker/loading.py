@@ -32,6 +32,7 @@ def load_engine(settings: Settings) -> Engine | SpreadEngine:
         device=settings.device,
         dtype=settings.dtype,
         quantize=settings.quantize,
+        slow_attention=settings.slow_attention,
         limits=Limits(
             slots=slots(settings),
             cache_tokens=settings.cache_tokens or None,

@@ -41,10 +41,11 @@ log = logging.getLogger(__name__)
 class Engine:
     """Answers visual questions, many at once. Thread-safe."""
 
-    def __init__(self, loaded: Loaded, limits: Limits) -> None:
+    def __init__(self, loaded: Loaded, limits: Limits, *, slow_attention: bool = False) -> None:
         """Take over a loaded model: its embedding and attention are replaced by the engine's.
 
-        Raises ModelError when the caches do not fit into memory.
+        Raises ModelError when the caches do not fit into memory, or the kernels of a GPU cannot be
+        used and `slow_attention` does not allow others.
         """
         model = loaded.model
         self._eos = loaded.eos
@@ -56,7 +57,7 @@ class Engine:
         # Decoding shares no state with the prompts' tokenizer, which other threads use meanwhile.
         self._tokenizer = deepcopy(loaded.processor.tokenizer)
         self._device = model.device
-        kernels = kernels_for(model)
+        kernels = kernels_for(model, resolved.page_tokens, slow_attention=slow_attention)
         runner = (GraphRunner if kernels.capturable else Runner).of(
             model, embedding, kernels, resolved
         )
@@ -95,17 +96,18 @@ class Engine:
         dtype: str = "auto",
         quantize: Quantize = "none",
         limits: Limits | None = None,
+        slow_attention: bool = False,
     ) -> "Engine":
         """Load a checkpoint by hub name or folder and warm it up with one small picture.
 
         `device` and `dtype` "auto" take the GPU and bfloat16 where there is a GPU; `quantize`
-        holds the language model's weights in fewer bits. Raises
-        ModelError, with one line that names cause and cure, for what cannot be served.
+        holds the language model's weights in fewer bits; `slow_attention` allows plain kernels on a
+        GPU. Raises ModelError, with one line that names cause and cure, for what cannot be served.
         """
         loaded = loading.load(
             model, revision=revision, device=device, dtype=dtype, quantize=quantize
         )
-        engine = cls(loaded, limits or Limits())
+        engine = cls(loaded, limits or Limits(), slow_attention=slow_attention)
         warm_up(engine, model)
         return engine
 

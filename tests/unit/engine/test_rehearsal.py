@@ -25,7 +25,7 @@ def on_gpu(new_engine: NewEngine, monkeypatch: pytest.MonkeyPatch) -> Callable[.
     """Build engines that go a GPU's way, with kernels of one's own."""
 
     def build(kernels: Reference, **limits: int) -> Engine:
-        monkeypatch.setattr("worker.engine.engine.kernels_for", lambda _: kernels)
+        monkeypatch.setattr("worker.engine.engine.kernels_for", lambda *_, **__: kernels)
         monkeypatch.setattr(graphs, "capture", rehearsal.capture)
         return new_engine(**limits)
 

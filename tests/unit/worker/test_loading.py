@@ -39,6 +39,16 @@ def test_settings_choose_the_engine(
     assert (told["slots"], told["running"], told["waiting"]) == (at_once, 0, 0)
 
 
+@pytest.mark.parametrize("allowed", [False, True])
+def test_slow_attention_is_allowed_by_its_setting_alone(
+    allowed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: dict[str, Any] = {}
+    monkeypatch.setattr(Engine, "load", lambda _, **options: asked.update(options))
+    load_engine(Settings(slots=2, slow_attention=allowed))
+    assert asked["slow_attention"] is allowed
+
+
 def test_what_cannot_be_had_together_is_refused() -> None:
     with pytest.raises(ModelError, match="LLAVA_JOBS_DEVICE_MAP cannot be quantised"):
         load_engine(Settings(device_map="auto", quantize="int8"))

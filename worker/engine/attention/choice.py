@@ -2,11 +2,17 @@
 
 from typing import Any
 
+from worker.engine.attention import gpu
 from worker.engine.attention.kernels import Kernels
 from worker.engine.attention.reference import Reference
 
 
-def kernels_for(model: Any) -> Kernels:
-    """The fastest kernels there are for a model's device and precision."""
-    del model
-    return Reference()
+def kernels_for(model: Any, page: int, *, slow_attention: bool = False) -> Kernels:
+    """The fastest kernels there are for a model's device and precision.
+
+    `page` is the size of a page of the cache in tokens. On a GPU `slow_attention` gives the plain
+    kernels of torch, for want of which ModelError is raised where the fast ones cannot be used.
+    """
+    if model.device.type != "cuda" or slow_attention:
+        return Reference()
+    return gpu.load(model.device, model.dtype, model.config.get_text_config(), page=page)

@@ -10,8 +10,7 @@ from typing import Any
 
 import torch
 
-from worker.engine.attention.kernels import DecodeStep, Kernels, PromptStep
-from worker.engine.attention.reference import Reference
+from worker.engine.attention.kernels import DecodeStep, PromptStep
 from worker.engine.attention.trial import SLOW, Shape, try_all
 from worker.engine.errors import ModelError
 
@@ -174,16 +173,12 @@ def load(
     config: Any,
     *,
     page: int,
-    slow_attention: bool = False,
-) -> Kernels:
+) -> OnGpu:
     """The kernels for a language model of this configuration on a CUDA device, each tried.
 
-    `page` is the size of a page of the cache in tokens. `slow_attention` gives the plain kernels of
-    torch instead, which serve any precision and any GPU. Raises ModelError where a kernel cannot be
+    `page` is the size of a page of the cache in tokens. Raises ModelError where a kernel cannot be
     used or is wrong.
     """
-    if slow_attention:
-        return Reference()
     capability = torch.cuda.get_device_capability(device)
     shape = Shape.of(config)
     check(str(device), capability, dtype, shape.dim)

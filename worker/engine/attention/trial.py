@@ -106,11 +106,10 @@ class Trial:
         )
         heads, groups, dim = self._shape.heads, self._shape.groups, self._shape.dim
         # As in a layer, they are parts of one tensor.
-        parts = self._random(23, heads + 2 * groups, dim).split([heads, groups, groups], dim=1)
-        query, key, value = parts[0][:10], *parts[1:]
+        qkv = self._random(23, heads + 2 * groups, dim)
+        query, key, value = qkv[:10, :heads], qkv[:, heads : heads + groups], qkv[:, -groups:]
         scale = dim**-0.5
-        wide = [x.float() for x in (query, key, value)]
-        wanted = Reference().prompt(wide[0], wide[1], wide[2], step, scale)
+        wanted = Reference().prompt(query.float(), key.float(), value.float(), step, scale)
         self._compare(self._kernels.prompt(query, key, value, step, scale), wanted)
 
     def decode(self, rows: int) -> None:

@@ -9,14 +9,10 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
+from tests.unit.engine.attention.sizes import MODELS
 from worker.engine.attention import triton_decode, triton_elementwise
 from worker.engine.attention.trial import Shape
 
-MODELS = {
-    "7B": Shape(heads=32, groups=8, dim=128, hidden=4096, intermediate=14336),
-    "13B": Shape(heads=40, groups=40, dim=128, hidden=5120, intermediate=13824),
-    "34B": Shape(heads=56, groups=8, dim=128, hidden=7168, intermediate=20480),
-}
 ALIGNED = [["tt.divisibility", 16]]
 
 
@@ -55,7 +51,8 @@ def _kind(given: Any) -> str:
         return "fp32"
     if isinstance(given, int):
         return "i32"
-    return "*" + triton.runtime.jit.type_canonicalisation_dict[str(given.dtype).split(".")[1]]
+    name = str(given.dtype).removeprefix("torch.")
+    return f"*{triton.runtime.jit.type_canonicalisation_dict[name]}"
 
 
 def launches(shape: Shape, dtype: Any, tokens: int) -> None:
