@@ -31,9 +31,7 @@ class Settings(BaseSettings):
         description="disk: a job is accepted once it is synced to disk; memory: once it is stored",
     )
     durability_timeout_ms: int = Field(
-        default=2_000,
-        ge=1,
-        description="how long acceptance waits for the disk before it answers 503",
+        default=2_000, ge=1, description="how long acceptance waits for the disk before it is 503"
     )
     durable_replicas: int = Field(
         default=0,
@@ -58,8 +56,7 @@ class Settings(BaseSettings):
     )
     device: str = Field(default="auto", description="auto, cpu, cuda or cuda:N")
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
-        default="auto",
-        description="precision of the weights; auto: float32 on CPU, bfloat16 on GPU",
+        default="auto", description="precision of weights; auto: float32 on CPU, bfloat16 on GPU"
     )
     quantize: Literal["none", "int8", "int4", "fp8"] = Field(
         default="none",
@@ -94,9 +91,7 @@ class Settings(BaseSettings):
         description="context tokens that a worker's cache holds; 0: from slots and model",
     )
     drain_seconds: float = Field(
-        default=25,
-        ge=0,
-        description="on SIGTERM, how long jobs may run before they are handed back",
+        default=25, ge=0, description="on SIGTERM, how long jobs may run before they go back"
     )
 
     policy: str = Field(
