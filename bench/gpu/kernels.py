@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from importlib import import_module
 from typing import Any
 
 import torch
 
 from bench.ceilings import best_seconds
 from bench.gpu.journal import Record
-from bench.gpu.plan import DTYPES, Plan, Skipped, State
+from bench.gpu.plan import DTYPES, Plan, State
 from bench.model import configuration
+from worker.engine.attention import gpu, trial
 from worker.engine.attention.kernels import DecodeStep, Kernels, PromptStep
 from worker.engine.limits import PAGES_OF, STEP_OF
 
@@ -28,7 +28,6 @@ def loaded(state: State) -> Iterator[Record]:
 def against_references(state: State) -> Iterator[Record]:
     """Hold each kernel to the reference in float32, with what must not be read poisoned."""
     plan = state.plan
-    trial = _module("trial")
     device = torch.device(plan.device)
     shape = trial.Shape.of(configuration(plan.shape).text_config)
     tried = trial.Trial(load(plan), device, DTYPES[plan.dtype], shape, _page(plan))
@@ -89,13 +88,11 @@ def load(plan: Plan) -> Kernels:
     Raises ModelError where one cannot be used.
     """
     if not plan.on_cuda:
-        kernels: Kernels = _module("cpu").Cpu()
-        return kernels
+        from worker.engine.attention.cpu import Cpu  # numba may be absent where a GPU is
+
+        return Cpu()
     text = configuration(plan.shape).text_config
-    found: Kernels = _module("gpu").load(
-        torch.device(plan.device), DTYPES[plan.dtype], text, page=_page(plan)
-    )
-    return found
+    return gpu.load(torch.device(plan.device), DTYPES[plan.dtype], text, page=_page(plan))
 
 
 class _Inputs:
@@ -144,14 +141,6 @@ def _timed(name: str, rows: int, call: Callable[[], object], moved: int, plan: P
     seconds = best_seconds(call, plan.device, seconds=0.3)
     record: Record = {"kernel": name, "rows": rows, "ms": 1000 * seconds}
     return {**record, "bytes_per_s": moved / seconds} if moved else record
-
-
-def _module(name: str) -> Any:
-    """A module of the engine's attention; raises Skipped where this engine has none such."""
-    try:
-        return import_module(f"worker.engine.attention.{name}")
-    except ModuleNotFoundError as error:
-        raise Skipped(str(error)) from error
 
 
 def _page(plan: Plan) -> int:

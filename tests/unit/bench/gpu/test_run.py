@@ -92,8 +92,11 @@ def test_all_of_it_runs_small_on_a_cpu(tmp_path: Path) -> None:
     assert not [record for record in records if "failed" in record]
     of = {part.name: [r for r in records if r["part"] == part.name] for part in PARTS}
     done = {name for name, told in of.items() if told[-1].get("done")}
-    needing = {name for name in of if "fp8" in name or name == "vllm"}
-    assert needing == {name for name in set(of) - done if "kernel" not in name}
+    assert {name for name in of if "fp8" in name or name == "vllm"} == set(of) - done
+
+    assert [record["right"] for record in of["kernels"][:-1]] == [True] * 6
+    timed = {record["kernel"] for record in of["kernel times"][:-1]}
+    assert {"norm", "gated", "rotate and store"} < timed
 
     answers, draws, graphs, _ = of["small model"]
     assert answers["equal"] == answers["answers"] == 3
