@@ -16,11 +16,11 @@ from worker.engine.attention.native.compiling import (
     stored,
     write,
 )
-from worker.engine.attention.native.simd import mix, pointer, prefetch, scores, take
+from worker.engine.attention.native.simd import mix, pointer, scores, take
 
-TILE = 16
+TILE = 8
 """The most keys that are read at a time: a power of two that divides the page."""
-AHEAD = 16 * 1024
+AHEAD = 8 * 1024
 """How far ahead memory is asked for, in bytes. Pages lie anywhere, and what a processor guesses
 ends with each: of pages of 16 KiB, 17 GB were read in a second so, and 7 without."""
 
@@ -36,25 +36,12 @@ def scratch(heads: int, parts: int, dim: int, width: int) -> int:
 
 
 @njit(**MATHS)
-def _slot(pages: Any, page: int, key: int) -> Any:
-    return np.int64(pages[key // page]) * page + key % page
-
-
-@njit(**MATHS)
-def _ask(at: int, stride: int, rows: int, length: int) -> None:
-    for row in range(rows):
-        for byte in range(0, length, 64):
-            prefetch(at + row * stride + byte)
-
-
-@njit(**MATHS)
-def _ask_ahead(a: Any, pages: Any, tile: int, tiles: int, which: int, offset: int, length: int,
-               token: int) -> None:  # fmt: skip
-    """Ask for a tile of the request: those of its keys come first, then those of its values."""
-    if which < 2 * tiles:
-        base = a.keys if which < tiles else a.values
-        slot = _slot(pages, a.page, (which if which < tiles else which - tiles) * tile)
-        _ask(base + slot * token + offset, token, tile, length)
+def _tile(a: Any, pages: Any, token: int, tile: int, tiles: int, i: int) -> Any:
+    """The address of a tile of a request, of which there are first those of its keys and then those
+    of its values; the last one where there are no more."""
+    i = min(i, 2 * tiles - 1)
+    base, key = (a.keys, i * tile) if i < tiles else (a.values, (i - tiles) * tile)
+    return base + (np.int64(pages[key // a.page]) * a.page + key % a.page) * token
 
 
 @cache
@@ -85,22 +72,22 @@ def compiled(share: int, dim: int, size: int) -> int:
             n = np.int64(lengths[request])
             tiles = (n + tile - 1) // tile
             for i in range(tiles):
-                _ask_ahead(a, pages, tile, tiles, i + ahead, offset, mine, token)
-                key = a.keys + _slot(pages, a.page, i * tile) * token + offset
+                key = _tile(a, pages, token, tile, tiles, i) + offset
+                soon = _tile(a, pages, token, tile, tiles, i + ahead) + offset
                 to, count = weights + i * tile * 4, min(tile, n - i * tile)
                 for g in range(groups):
                     scores(share, dim, size, query + g * share * row, row, key + g * row, token,
-                           count, to + g * share * line, line)  # fmt: skip
+                           count, to + g * share * line, line, soon + g * row)  # fmt: skip
             for h in range(heads):
                 factors[h] = softmax(weights + h * line, n, scale)
             clear(sums, heads * dim)
             for i in range(tiles):
-                _ask_ahead(a, pages, tile, tiles, tiles + i + ahead, offset, mine, token)
-                value = a.values + _slot(pages, a.page, i * tile) * token + offset
+                value = _tile(a, pages, token, tile, tiles, tiles + i) + offset
+                soon = _tile(a, pages, token, tile, tiles, tiles + i + ahead) + offset
                 of, count = weights + i * tile * 4, min(tile, n - i * tile)
                 for g in range(groups):
                     mix(share, dim, size, of + g * share * line, line, value + g * row, token,
-                        count, sums + g * share * dim * 4, dim * 4)  # fmt: skip
+                        count, sums + g * share * dim * 4, dim * 4, soon + g * row)  # fmt: skip
             for h in range(heads):
                 out = a.out + request * token * share + offset * share + h * row
                 write(out, sums + h * dim * 4, dim, factors[h], kind)

@@ -51,12 +51,12 @@ def _attend(together: int, dim: int, size: int, kind: Any, a: Any, work: int, qu
     """Attend with the next queries of a head, the first of which sees so many keys."""
     line, sums, last = a.width * 4, work + together * a.width * 4, seen + together - 1
     factors = carray(pointer(sums + together * dim * 4), together, np.float32)
-    scores(together, dim, size, query, a.query_stride, key, a.key_stride, last, work, line)
+    scores(together, dim, size, query, a.query_stride, key, a.key_stride, last, work, line, 0)
     for i in range(together):
         factors[i] = softmax(work + i * line, seen + i, scale)
         clear(work + i * line + (seen + i) * 4, together - 1 - i)
     clear(sums, together * dim)
-    mix(together, dim, size, work, line, value, a.value_stride, last, sums, dim * 4)
+    mix(together, dim, size, work, line, value, a.value_stride, last, sums, dim * 4, 0)
     for i in range(together):
         write(out + i * a.heads * dim * size, sums + i * dim * 4, dim, factors[i], kind)
 

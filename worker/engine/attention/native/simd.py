@@ -47,19 +47,6 @@ def take(_context: Any, counters: Any, index: Any) -> Any:
     return types.int64(types.voidptr, types.int64), emit
 
 
-@intrinsic
-def prefetch(context: Any, address: Any) -> Any:
-    """Ask for the 64 bytes at an address, so that they are in the second cache when needed."""
-
-    def emit(context: Any, b: Any, _signature: Any, arguments: Any) -> Any:
-        kind = ir.FunctionType(ir.VoidType(), [_BYTES, _I32, _I32, _I32])
-        ask = cgutils.get_or_insert_function(b.module, kind, "llvm.prefetch.p0")
-        b.call(ask, [b.inttoptr(arguments[0], _BYTES), _I32(0), _I32(2), _I32(1)])
-        return context.get_dummy_value()
-
-    return types.void(types.int64), emit
-
-
 @intrinsic(prefer_literal=True)
 def scores(
     _context: Any,
@@ -73,14 +60,19 @@ def scores(
     n: Any,
     s: Any,
     s_stride: Any,
+    soon: Any,
 ) -> Any:
     """Multiply queries by keys: q [rows] rows of dim, k [n] rows of dim -> s [rows] rows of n
-    float32, behind each of which up to 15 more are overwritten."""
+    float32, behind each of which up to 15 more are overwritten.
+
+    Meanwhile as many rows as are multiplied are asked for at `soon`, k_stride apart, unless it is a
+    literal 0.
+    """
     queries, across, stored = rows.literal_value, dim.literal_value, size.literal_value
     lanes = width(across)
 
     def emit(context: Any, b: Any, _signature: Any, arguments: Any) -> Any:
-        q, q_stride, k, k_stride, n, s, s_stride = arguments[3:]
+        q, q_stride, k, k_stride, n, s, s_stride, ahead = arguments[3:]
         last = b.sub(n, _int(1))
         for start, count in _blocks(queries, min(4, lanes)):
             tile = lanes // count
@@ -94,13 +86,15 @@ def scores(
                     at = b.add(first, _int(i))
                     at = b.select(b.icmp_signed("<", at, last), at, last)
                     keys.append(_row(b, k, k_stride, at))
+                    if start == 0 and not isinstance(soon, types.Literal):
+                        _prefetch(b, _row(b, ahead, k_stride, at), across * stored)
                 totals = _dots(b, q_rows, keys, across, stored)
                 for i, row in enumerate(s_rows):
                     part = _pick(b, totals, totals, range(i * tile, (i + 1) * tile))
                     _store(b, part, 4, _row(b, row, _int(4), first), 0)
         return context.get_dummy_value()
 
-    return types.void(rows, dim, size, *[types.int64] * 7), emit
+    return types.void(rows, dim, size, *[types.int64] * 7, soon), emit
 
 
 @intrinsic(prefer_literal=True)
@@ -116,15 +110,16 @@ def mix(
     n: Any,
     o: Any,
     o_stride: Any,
+    soon: Any,
 ) -> Any:
     """Add up values by their weights: w [rows] rows of n float32, v [n] rows of dim -> added to o
-    [rows] rows of dim float32."""
+    [rows] rows of dim float32. `soon` is as for scores."""
     queries, across, stored = rows.literal_value, dim.literal_value, size.literal_value
     lanes = width(across)
     vector = ir.VectorType(_F32, lanes)
 
     def block(b: Any, arguments: Any, start: int, count: int, places: Sequence[int]) -> None:
-        w, w_stride, v, v_stride, n, o, o_stride = arguments
+        w, w_stride, v, v_stride, n, o, o_stride, ahead = arguments
         weights = [_row(b, w, w_stride, _int(start + i)) for i in range(count)]
         outputs = [_row(b, o, o_stride, _int(start + i)) for i in range(count)]
         sums = {(i, d): cgutils.alloca_once(b, vector) for i in range(count) for d in places}
@@ -132,6 +127,8 @@ def mix(
             b.store(_load(b, 4, outputs[i], d, lanes), total)
         with cgutils.for_range(b, n) as loop:
             value = _row(b, v, v_stride, loop.index)
+            if start == 0 and places[0] == 0 and not isinstance(soon, types.Literal):
+                _prefetch(b, _row(b, ahead, v_stride, loop.index), across * stored)
             values = {d: _load(b, stored, value, d, lanes) for d in places}
             for i in range(count):
                 at = b.inttoptr(_row(b, weights[i], _int(4), loop.index), _F32.as_pointer())
@@ -149,7 +146,7 @@ def mix(
                 block(b, arguments[3:], start, count, places)
         return context.get_dummy_value()
 
-    return types.void(rows, dim, size, *[types.int64] * 7), emit
+    return types.void(rows, dim, size, *[types.int64] * 7, soon), emit
 
 
 @intrinsic(prefer_literal=True)
@@ -221,6 +218,15 @@ def _dots(b: Any, queries: Sequence[Any], keys: Sequence[Any], dim: int, size: i
             for x, y in zip(totals[::2], totals[1::2], strict=True)
         ]
     return totals[0]
+
+
+def _prefetch(b: Any, address: Any, length: int) -> None:
+    """Ask for so many bytes, to be in the second cache when they are needed."""
+    kind = ir.FunctionType(ir.VoidType(), [_BYTES, _I32, _I32, _I32])
+    ask = cgutils.get_or_insert_function(b.module, kind, "llvm.prefetch.p0")
+    for byte in range(0, length, 64):
+        at = b.inttoptr(b.add(address, _int(byte)), _BYTES)
+        b.call(ask, [at, _I32(0), _I32(2), _I32(1)])
 
 
 def _plus_product(b: Any, total: Any, x: Any, y: Any) -> Any:
