@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-INLINE = 32 * 1024
+INLINE = 256 * 1024
 """Fewer bytes than these are worked through sooner than a second thread has woken up."""
 
 
