@@ -18,6 +18,9 @@ COPY demo demo
 RUN /venv/bin/pip install --no-deps --no-build-isolation . && /venv/bin/pip uninstall -y pip
 
 FROM python:3.12.11-slim-bookworm
+# Triton compiles a launcher in C for each kernel when a worker starts on a GPU.
+RUN apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev \
+    && rm -rf /var/lib/apt/lists/*
 RUN useradd --no-create-home --uid 10001 llava && mkdir /models && chown llava /models
 COPY --from=build /venv /venv
 # HOME: what torch and Triton compile lands there, and all else is read-only. No hub is asked at a start:

@@ -76,3 +76,10 @@ def test_the_package_that_it_builds_has_all_files_of_its_parts(path: Path, tmp_p
         for file in (ROOT / part).rglob("*"):
             if file.is_file() and "__pycache__" not in file.parts:
                 assert str(file.relative_to(ROOT)) in packed
+
+
+def test_the_workers_image_holds_what_triton_compiles_with() -> None:
+    """In the last stage: what the first one installs is left behind."""
+    last = (ROOT / "deploy" / "worker.Dockerfile").read_text().rpartition("\nFROM ")[2]
+    [installed] = [line for line in last.splitlines() if "apt-get install" in line]
+    assert {"gcc", "libc6-dev"} <= set(installed.split())

@@ -3,7 +3,6 @@
 import sys
 from collections.abc import Iterator
 from itertools import islice
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -89,22 +88,6 @@ def test_everything_else_stays_as_it_is(quantized: Checkpoint) -> None:
     inner = linears(model.model.language_model)
     assert changed == {f"model.language_model.{name}" for name in inner}
     assert len(inner) == 7 * len(model.model.language_model.layers)
-
-
-def test_fp8_layers_give_nearly_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On the CPU, where torch emulates the product that GPUs are asked for by torchao."""
-    monkeypatch.setattr("torchao.quantization.quant_api._check_hardware_support", lambda _: None)
-    torch.manual_seed(0)
-    layer = nn.Linear(64, 32, bias=False, dtype=torch.bfloat16)
-    x = torch.randn(1, 8, 64, dtype=torch.bfloat16)
-    with torch.no_grad():
-        before = layer(x)
-        outer = SimpleNamespace(model=SimpleNamespace(language_model=nn.Sequential(layer)))
-        quantization.quantize(outer, "fp8", "cpu")
-        after = layer(x)
-    assert size(nn.Sequential(layer)) < 0.6 * 2 * 64 * 32
-    assert 0 < (after - before).abs().max() < 0.1 * before.abs().max()
-    assert (after - before).float().norm() / before.float().norm() < 0.06
 
 
 # Refusals

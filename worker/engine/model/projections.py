@@ -7,6 +7,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from worker.engine.model.fp8 import Fp8Linear
+
 
 class Projection(Protocol):
     """A linear layer, in the forms in which a decoder layer uses one."""
@@ -103,6 +105,8 @@ class Modules:
 
 def projection(*modules: Any) -> Projection:
     """The product of one linear layer, or those of several with the same input side by side."""
+    if all(isinstance(module, Fp8Linear) for module in modules):
+        return Fp8Linear.stacked(modules) if len(modules) > 1 else modules[0]
     if not all(map(_is_plain, modules)):
         return Modules(modules)
     weight = torch.cat([module.weight.detach() for module in modules])

@@ -1,4 +1,6 @@
-"""Weights of fewer bits, by torchao: the language model's linear layers, which are most of a model.
+"""Weights of fewer bits: the language model's linear layers, which are most of a model.
+
+int8 and int4 are torchao's, whose inputs stay as they are; fp8 is ours (worker.engine.model.fp8).
 
 Vision tower, projector, embeddings and output layer keep their precision: together they are a
 twelfth of the smallest released model, and the answers depend on them most.
@@ -9,6 +11,7 @@ from typing import Any, Literal
 import torch
 
 from worker.engine.errors import ModelError
+from worker.engine.model import fp8
 
 Quantize = Literal["none", "int8", "int4", "fp8"]
 
@@ -25,13 +28,8 @@ def check(mode: Quantize, device: str, dtype: str) -> None:
     """
     if mode == "none":
         return
-    try:
-        import torchao.quantization  # noqa: F401 - whether it is there
-    except ImportError as error:
-        raise ModelError(
-            f"Quantising to {mode} needs the package torchao, which is not installed; "
-            "pip install 'llava-jobs[quantize]', or load without quantising."
-        ) from error
+    if mode != "fp8":
+        _check_torchao(mode)
     least = CAPABILITY.get(mode)
     if least is None:
         return
@@ -59,13 +57,27 @@ def quantize(model: Any, mode: Quantize, device: str) -> None:
     """
     if mode == "none":
         return
-    from torchao.quantization import quantize_
-
+    language, where = model.model.language_model, torch.device(device)
     try:
-        quantize_(model.model.language_model, _config(mode), device=torch.device(device))
+        if mode == "fp8":
+            fp8.quantize(language, where)
+        else:
+            from torchao.quantization import quantize_
+
+            quantize_(language, _config(mode), device=where)
     except torch.OutOfMemoryError as error:
         raise ModelError(
             f"The model does not fit {device} in {mode} either; use fewer bits or a larger device."
+        ) from error
+
+
+def _check_torchao(mode: Quantize) -> None:
+    try:
+        import torchao.quantization  # noqa: F401 - whether it is there
+    except ImportError as error:
+        raise ModelError(
+            f"Quantising to {mode} needs the package torchao, which is not installed; "
+            "pip install 'llava-jobs[quantize]', or load without quantising."
         ) from error
 
 
@@ -76,13 +88,9 @@ def _config(mode: Quantize) -> Any:
     # Left alone, torchao would change torch.compile's settings of the whole process.
     if mode == "int8":
         return ao.Int8WeightOnlyConfig(set_inductor_config=False)
-    if mode == "int4":
-        return ao.Int4WeightOnlyConfig(
-            group_size=INT4_GROUP,
-            # The one form whose kernel is torch's own; others need further packages.
-            int4_packing_format=Int4PackingFormat.TILE_PACKED_TO_4D,
-            set_inductor_config=False,
-        )
-    return ao.Float8DynamicActivationFloat8WeightConfig(
-        granularity=ao.PerRow(), set_inductor_config=False
+    return ao.Int4WeightOnlyConfig(
+        group_size=INT4_GROUP,
+        # The one form whose kernel is torch's own; others need further packages.
+        int4_packing_format=Int4PackingFormat.TILE_PACKED_TO_4D,
+        set_inductor_config=False,
     )

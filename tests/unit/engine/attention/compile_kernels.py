@@ -12,6 +12,7 @@ from triton.compiler import ASTSource
 from tests.unit.engine.attention.sizes import MODELS
 from worker.engine.attention import triton_decode, triton_elementwise
 from worker.engine.attention.trial import Shape
+from worker.engine.model import triton_fp8
 
 ALIGNED = [["tt.divisibility", 16]]
 
@@ -89,18 +90,17 @@ def main(capability: int) -> None:
     import torch
 
     dtype = torch.bfloat16 if capability >= 80 else torch.float16
-    kernels = {
-        name: Recorder(getattr(module, name), capability)
-        for module in (triton_decode, triton_elementwise)
-        for name in dir(module)
-        if isinstance(getattr(module, name), triton.runtime.JITFunction)
-    }
-    for module in (triton_decode, triton_elementwise):
-        for name in kernels:
-            if hasattr(module, name):
+    kernels: dict[str, Recorder] = {}
+    for module in (triton_decode, triton_elementwise, triton_fp8):
+        for name in dir(module):
+            if isinstance(getattr(module, name), triton.runtime.JITFunction):
+                kernels[name] = Recorder(getattr(module, name), capability)
                 setattr(module, name, kernels[name])
     for shape in MODELS.values():
         launches(shape, dtype, tokens=8192)
+        if capability >= 89:
+            for width in (shape.hidden, shape.intermediate):
+                triton_fp8.rows_to_float8(torch.empty(8192, width, dtype=dtype, device="meta"))
     sys.stdout.write(json.dumps({name: kernel.shared for name, kernel in kernels.items()}))
 
 
