@@ -35,6 +35,10 @@ def rows_to_float8(x: torch.Tensor) -> Quantised:
 class Fp8Linear(nn.Module):
     """A linear layer with a scale for each output and, at run time, one for each row of input."""
 
+    weight: torch.Tensor
+    scales: torch.Tensor
+    bias: torch.Tensor | None
+
     def __init__(
         self, weight: torch.Tensor, scales: torch.Tensor, bias: torch.Tensor | None
     ) -> None:
@@ -64,8 +68,8 @@ class Fp8Linear(nn.Module):
     def stacked(cls, layers: Sequence["Fp8Linear"]) -> "Fp8Linear":
         """One layer that gives the outputs of several side by side, exactly as they are."""
         weight = torch.cat([layer.weight.view(torch.uint8) for layer in layers]).view(FLOAT8)
-        biases = [layer.bias for layer in layers]
-        bias = None if biases[0] is None else torch.cat(biases)
+        biases = [layer.bias for layer in layers if layer.bias is not None]
+        bias = torch.cat(biases) if biases else None
         return cls(weight, torch.cat([layer.scales for layer in layers]), bias)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -84,7 +88,7 @@ class Fp8Linear(nn.Module):
 
     def plus(self, x: torch.Tensor, residual: torch.Tensor) -> torch.Tensor:
         """The product, added to `residual` [..., out]."""
-        return residual + self(x)
+        return residual + self.forward(x)
 
 
 def quantize(model: nn.Module, device: torch.device) -> None:
