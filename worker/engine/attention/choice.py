@@ -13,6 +13,7 @@ def kernels_for(model: Any, page: int, *, slow_attention: bool = False) -> Kerne
     `page` is the size of a page of the cache in tokens. On a GPU `slow_attention` gives the plain
     kernels of torch, for want of which ModelError is raised where the fast ones cannot be used.
     """
-    if model.device.type != "cuda" or slow_attention:
-        return Reference()
-    return gpu.load(model.device, model.dtype, model.config.get_text_config(), page=page)
+    config = model.config.get_text_config()
+    if model.device.type == "cuda":
+        return gpu.load(model.device, model.dtype, config, page=page, slow_attention=slow_attention)
+    return Reference()

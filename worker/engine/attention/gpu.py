@@ -10,7 +10,8 @@ from typing import Any
 
 import torch
 
-from worker.engine.attention.kernels import DecodeStep, PromptStep
+from worker.engine.attention.kernels import DecodeStep, Kernels, PromptStep
+from worker.engine.attention.reference import Reference
 from worker.engine.attention.trial import SLOW, Shape, try_all
 from worker.engine.errors import ModelError
 
@@ -21,6 +22,10 @@ FLASH_CAPABILITY = (8, 0)
 WIDEST_HEAD = 256
 ALIGNED = 8
 """Numbers that a head may have at most, and must have a multiple of (flash_api.cpp)."""
+
+BLOCK, OLD_BLOCK = 64, 32
+"""Keys that a program of `decode` reads at a time: as many as fit its registers, which on a GPU
+below FLASH_CAPABILITY hold what others load into shared memory."""
 
 BEHIND_CACHED = 2
 """What _efficient_attention_forward calls a causal mask whose queries are the last of the keys."""
@@ -109,15 +114,16 @@ class OnGpu:
 
     capturable = True
 
-    def __init__(self, multiprocessors: int, attend: PromptAttention) -> None:
-        """Take the multiprocessors of the GPU, and how it attends within prompts.
+    def __init__(self, multiprocessors: int, attend: PromptAttention, block: int = BLOCK) -> None:
+        """Take the multiprocessors of the GPU, how it attends within prompts, and the keys that a
+        program of `decode` reads at a time.
 
         Raises ImportError where Triton is not installed.
         """
         from worker.engine.attention import triton_decode, triton_elementwise
 
         self._decode, self._elementwise = triton_decode, triton_elementwise
-        self._multiprocessors = multiprocessors
+        self._multiprocessors, self._block = multiprocessors, block
         self._attend = attend
 
     def rotate_and_store(
@@ -156,7 +162,9 @@ class OnGpu:
     ) -> torch.Tensor:
         """Attend in two kernels, straight from the pages."""
         splits = self._decode.splits_for(len(query), keys.shape[2], self._multiprocessors)
-        return self._decode.decode(query, keys, values, step.table, step.lengths, scale, splits)
+        return self._decode.decode(
+            query, keys, values, step.table, step.lengths, scale, splits, self._block
+        )
 
     def norm(self, x: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:
         """Divide by the root mean square."""
@@ -173,23 +181,27 @@ def load(
     config: Any,
     *,
     page: int,
-) -> OnGpu:
+    slow_attention: bool = False,
+) -> Kernels:
     """The kernels for a language model of this configuration on a CUDA device, each tried.
 
-    `page` is the size of a page of the cache in tokens. Raises ModelError where a kernel cannot be
+    `page` is the size of a page of the cache in tokens. `slow_attention` gives the plain kernels of
+    torch instead, which serve any precision and any GPU. Raises ModelError where a kernel cannot be
     used or is wrong.
     """
+    if slow_attention:
+        return Reference()
     capability = torch.cuda.get_device_capability(device)
     shape = Shape.of(config)
     check(str(device), capability, dtype, shape.dim)
     attend: PromptAttention
     if capability >= FLASH_CAPABILITY:
-        attend = Flash(torch.ops.aten._flash_attention_forward)
+        attend, block = Flash(torch.ops.aten._flash_attention_forward), BLOCK
     else:
-        attend = Efficient(torch.ops.aten._efficient_attention_forward)
+        attend, block = Efficient(torch.ops.aten._efficient_attention_forward), OLD_BLOCK
     multiprocessors = torch.cuda.get_device_properties(device).multi_processor_count
     try:
-        kernels = OnGpu(multiprocessors, attend)
+        kernels = OnGpu(multiprocessors, attend, block)
     except ImportError as error:
         raise ModelError(
             f"The model cannot run on {device}: the package triton cannot be imported "

@@ -19,9 +19,6 @@ PROGRAMS = 16
 """Programs to have at least for each multiprocessor: with three or so resident at a time, ragged
 lengths leave few of them idle at the end."""
 
-BLOCK = 64
-"""Keys that a program reads at a time."""
-
 NARROWEST = 16
 """The least rows and columns of a matrix product in Triton (`tl.dot`)."""
 
@@ -43,12 +40,13 @@ def decode(
     lengths: torch.Tensor,
     scale: float,
     splits: int,
+    block: int,
 ) -> torch.Tensor:
     """Attend with one query a request to all its keys.
 
     query [rows, heads, dim] with contiguous heads, keys and values [pages, page, groups, dim]
     contiguous, table int32 [rows, pages] with contiguous rows, lengths int32 [rows], each at least
-    1; splits one of SPLITS -> [rows, heads, dim], contiguous.
+    1; splits one of SPLITS, block a power of two -> [rows, heads, dim], contiguous.
     """
     rows, heads, dim = query.shape
     page, groups = keys.shape[1:3]
@@ -74,7 +72,7 @@ def decode(
         dim_padded=padded,
         page=page,
         splits=splits,
-        block=BLOCK,
+        block=block,
         num_warps=4,
         num_stages=3,
     )
@@ -86,7 +84,7 @@ def decode(
         dim=dim,
         dim_padded=padded,
         splits=splits,
-        block=BLOCK,
+        block=block,
         num_warps=4 if splits >= 8 else 1,
     )
     return output

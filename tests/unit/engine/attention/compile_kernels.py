@@ -11,6 +11,7 @@ from triton.compiler import ASTSource
 
 from tests.unit.engine.attention.sizes import MODELS
 from worker.engine.attention import triton_decode, triton_elementwise
+from worker.engine.attention.gpu import BLOCK, OLD_BLOCK
 from worker.engine.attention.trial import Shape
 from worker.engine.model import triton_fp8
 
@@ -56,7 +57,7 @@ def _kind(given: Any) -> str:
     return f"*{triton.runtime.jit.type_canonicalisation_dict[name]}"
 
 
-def launches(shape: Shape, dtype: Any, tokens: int) -> None:
+def launches(shape: Shape, dtype: Any, tokens: int, block: int) -> None:
     """Call each kernel as a step of so many tokens would, on tensors without memory."""
     import torch
 
@@ -81,7 +82,7 @@ def launches(shape: Shape, dtype: Any, tokens: int) -> None:
         splits = triton_decode.splits_for(requests, shape.groups, multiprocessors=132)
         query = new(requests, rows, shape.dim)[:, : shape.heads]
         table, lengths = new(requests, 16, of=torch.int32), new(requests, of=torch.int32)
-        output = triton_decode.decode(query, keys, keys, table, lengths, 0.1, splits)
+        output = triton_decode.decode(query, keys, keys, table, lengths, 0.1, splits, block)
         assert output.shape == query.shape
 
 
@@ -97,7 +98,7 @@ def main(capability: int) -> None:
                 kernels[name] = Recorder(getattr(module, name), capability)
                 setattr(module, name, kernels[name])
     for shape in MODELS.values():
-        launches(shape, dtype, tokens=8192)
+        launches(shape, dtype, tokens=8192, block=BLOCK if capability >= 80 else OLD_BLOCK)
         if capability >= 89:
             for width in (shape.hidden, shape.intermediate):
                 triton_fp8.rows_to_float8(torch.empty(8192, width, dtype=dtype, device="meta"))

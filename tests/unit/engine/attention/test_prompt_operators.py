@@ -154,17 +154,19 @@ CONFIG = SimpleNamespace(
 )
 
 
-@pytest.mark.parametrize(("capability", "way"), [((7, 5), Efficient), ((8, 0), Flash)])
+@pytest.mark.parametrize(
+    ("capability", "way", "block"), [((7, 5), Efficient, 32), ((8, 0), Flash, 64)]
+)
 def test_each_gpu_has_its_attention_and_all_kernels_are_tried(
-    capability: tuple[int, int], way: type, gpu_of: Any, monkeypatch: pytest.MonkeyPatch
+    capability: tuple[int, int], way: type, block: int, gpu_of: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tried: list[Any] = []
     gpu_of(capability)
-    monkeypatch.setattr(gpu, "OnGpu", lambda count, attend: (count, attend))
+    monkeypatch.setattr(gpu, "OnGpu", lambda *args: args)
     monkeypatch.setattr(gpu, "try_all", lambda *args: tried.append(args))
     device = torch.device("cuda:1")
     kernels: Any = gpu.load(device, torch.float16, CONFIG, page=256)
-    assert (kernels[0], type(kernels[1])) == (132, way)
+    assert (kernels[0], type(kernels[1]), kernels[2]) == (132, way, block)
     [(given, *rest)] = tried
     assert given == kernels
     assert rest == [device, torch.float16, Shape(32, 8, 128, 4096, 14336), 256]
@@ -182,18 +184,13 @@ def test_without_triton_the_engine_refuses_to_start(
         gpu.load(torch.device("cuda"), torch.bfloat16, CONFIG, page=256)
 
 
-def test_slower_kernels_are_chosen_only_where_they_are_allowed(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    def refuse(*_: object, **__: object) -> None:
-        raise ModelError("no")
-
-    monkeypatch.setattr(gpu, "load", refuse)
+def test_slower_kernels_are_chosen_only_where_they_are_allowed(gpu_of: Any) -> None:
+    gpu_of((6, 0))
     model = SimpleNamespace(
         device=torch.device("cuda"),
         dtype=torch.float32,
         config=SimpleNamespace(get_text_config=lambda: CONFIG),
     )
-    with pytest.raises(ModelError, match="no"):
+    with pytest.raises(ModelError, match=r"capability 6\.0"):
         kernels_for(model, 256)
     assert type(kernels_for(model, 256, slow_attention=True)) is Reference

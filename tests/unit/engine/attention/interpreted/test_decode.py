@@ -6,7 +6,8 @@ from itertools import pairwise
 import pytest
 import torch
 
-from worker.engine.attention.triton_decode import BLOCK, SPLITS, decode, splits_for
+from worker.engine.attention.gpu import BLOCK, OLD_BLOCK
+from worker.engine.attention.triton_decode import SPLITS, decode, splits_for
 
 EXACT = {torch.float32: 1e-5, torch.float16: 2e-3, torch.bfloat16: 2e-2}
 
@@ -57,12 +58,12 @@ class Paged:
         return self.keys, self.values
 
 
-def check(paged: Paged, heads: int, splits: int) -> None:
+def check(paged: Paged, heads: int, splits: int, block: int = BLOCK) -> None:
     """Attend with fresh queries, which as in a layer are part of a wider tensor."""
     groups, dim = paged.keys.shape[2:]
     rows, dtype = len(paged.lengths), paged.keys.dtype
     query = torch.randn(rows, heads + 2 * groups, dim).to(dtype)[:, :heads]
-    output = decode(query, *paged.both, paged.table, paged.lengths, dim**-0.5, splits)
+    output = decode(query, *paged.both, paged.table, paged.lengths, dim**-0.5, splits, block)
     wanted = paged.attended(query, dim**-0.5)
     assert output.dtype == dtype
     torch.testing.assert_close(output.double(), wanted, atol=EXACT[dtype], rtol=EXACT[dtype])
@@ -77,9 +78,11 @@ def test_ragged_lengths_in_any_number_of_parts(splits: int) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
-def test_half_precision(dtype: torch.dtype) -> None:
+@pytest.mark.parametrize("block", [BLOCK, OLD_BLOCK])
+def test_half_precision(block: int, dtype: torch.dtype) -> None:
     torch.manual_seed(0)
-    check(Paged.of([1, 17, 150], groups=2, dim=64, page=16, dtype=dtype), heads=8, splits=2)
+    paged = Paged.of([1, 17, 150], groups=2, dim=64, page=16, dtype=dtype)
+    check(paged, heads=8, splits=2, block=block)
 
 
 @pytest.mark.parametrize(
