@@ -18,8 +18,10 @@ from worker.engine.attention.native.compiling import (
 )
 from worker.engine.attention.native.simd import mix, pointer, scores, take
 
-TOGETHER = 4
+TOGETHER = 16
 """How many queries are multiplied at a time, so that keys are read once for all of them."""
+CHUNK = 32
+"""How many keys are multiplied by these at a time, so that they stay in the first cache."""
 BLOCK = 64
 """How many queries of one head are a task."""
 
@@ -51,12 +53,16 @@ def _attend(together: int, dim: int, size: int, kind: Any, a: Any, work: int, qu
     """Attend with the next queries of a head, the first of which sees so many keys."""
     line, sums, last = a.width * 4, work + together * a.width * 4, seen + together - 1
     factors = carray(pointer(sums + together * dim * 4), together, np.float32)
-    scores(together, dim, size, query, a.query_stride, key, a.key_stride, last, work, line, 0)
+    for i in range(0, last, CHUNK):
+        scores(together, dim, size, query, a.query_stride, key + i * a.key_stride, a.key_stride,
+               min(CHUNK, last - i), work + i * 4, line, 0)  # fmt: skip
     for i in range(together):
         factors[i] = softmax(work + i * line, seen + i, scale)
         clear(work + i * line + (seen + i) * 4, together - 1 - i)
     clear(sums, together * dim)
-    mix(together, dim, size, work, line, value, a.value_stride, last, sums, dim * 4, 0)
+    for i in range(0, last, CHUNK):
+        mix(together, dim, size, work + i * 4, line, value + i * a.value_stride, a.value_stride,
+            min(CHUNK, last - i), sums, dim * 4, 0)  # fmt: skip
     for i in range(together):
         write(out + i * a.heads * dim * size, sums + i * dim * 4, dim, factors[i], kind)
 
@@ -65,7 +71,7 @@ def _attend(together: int, dim: int, size: int, kind: Any, a: Any, work: int, qu
 def compiled(share: int, dim: int, size: int) -> int:
     """The function for heads of `dim` numbers of `size` bytes, `share` of which have their keys in
     common. A task is one block of the queries of one request and head."""
-    kind, source, four = stored(size), SOURCE, TOGETHER
+    kind, source, many = stored(size), SOURCE, TOGETHER
 
     def run(arguments: Any) -> None:
         _ = source
@@ -73,7 +79,7 @@ def compiled(share: int, dim: int, size: int) -> int:
         scale, row = np.float32(a.scale), dim * size
         starts = carray(pointer(a.starts), a.requests + 1, np.int32)
         key_starts = carray(pointer(a.key_starts), a.requests + 1, np.int32)
-        work = a.scratch + take(arguments, 1) * four * (a.width + dim + 1) * 4
+        work = a.scratch + take(arguments, 1) * many * (a.width + dim + 1) * 4
         while True:
             task = take(arguments, 0)
             request, block = _find(starts, a.requests, task // a.heads)
@@ -89,9 +95,12 @@ def compiled(share: int, dim: int, size: int) -> int:
             while now < until:
                 query = a.query + now * a.query_stride + head * row
                 out, seen = a.out + (now * a.heads + head) * row, cached + now - start + 1
-                if until - now >= four:
-                    _attend(four, dim, size, kind, a, work, query, key, value, out, seen, scale)
-                    now += four
+                if until - now >= many:
+                    _attend(many, dim, size, kind, a, work, query, key, value, out, seen, scale)
+                    now += many
+                elif until - now >= 4:
+                    _attend(4, dim, size, kind, a, work, query, key, value, out, seen, scale)
+                    now += 4
                 else:
                     _attend(1, dim, size, kind, a, work, query, key, value, out, seen, scale)
                     now += 1
