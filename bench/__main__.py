@@ -60,7 +60,8 @@ def throughput(
 
     plan = Plan(count, in_flight, seed, turns, vllm=vllm)
     if quick:
-        plan = Plan(4, 4, seed, shorter=8, workloads=(WORKLOADS[0], WORKLOADS[-1]), whole=False)
+        few = (WORKLOADS[0], WORKLOADS[-1])
+        plan = Plan(4, 4, seed, shorter=8, workloads=few, whole=False, vllm=vllm)
     ceilings, compared, around = measure_all(plan)
     command = f"python -m bench throughput --count {count} --in-flight {in_flight}"
     command += f" --seed {seed} --turns {turns}"
