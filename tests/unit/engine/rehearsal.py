@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -49,10 +50,14 @@ class Graph(TorchDispatchMode):
                     old.copy_(new)
 
 
+def _refused(_: torch.Tensor) -> None:
+    raise RuntimeError("operation not permitted when stream is capturing: tolist")
+
+
 def capture(step: Callable[[], None], pool: Any) -> tuple[Callable[[], None], Any]:
     """Stands for worker.engine.batch.graphs.capture."""
     step()
     graph = Graph()
-    with graph:
+    with graph, patch.object(torch.Tensor, "tolist", _refused):  # on a CPU it is no operator
         step()
     return graph.replay, pool

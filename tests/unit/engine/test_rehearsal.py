@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from torch.nn.functional import scaled_dot_product_attention
 
 from tests.unit.engine import rehearsal
 from tests.unit.engine.conftest import Checkpoint, NewEngine, ask, paint
@@ -15,9 +16,32 @@ from worker.engine.batch.graphs import GraphRunner, sizes
 
 
 class Capturable(Reference):
-    """The reference, as kernels that can be captured."""
+    """The reference, but for what cannot be captured: its `decode` has the host read lengths."""
 
     capturable = True
+
+    def decode(
+        self,
+        query: torch.Tensor,
+        keys: torch.Tensor,
+        values: torch.Tensor,
+        step: DecodeStep,
+        scale: float,
+    ) -> torch.Tensor:
+        """Gather the pages of all requests and attend once, what is too much masked away."""
+        (rows, heads, dim), groups = query.shape, keys.shape[2]
+        table = step.table.long()
+        key, value = (cells[table].flatten(1, 2).transpose(1, 2) for cells in (keys, values))
+        behind = torch.arange(key.shape[2]) >= step.lengths.unsqueeze(1)
+        mask = torch.zeros(behind.shape).masked_fill(behind, -torch.inf)
+        output = scaled_dot_product_attention(
+            query.reshape(rows, groups, heads // groups, dim),
+            key,
+            value.masked_fill(behind.view(rows, 1, -1, 1), 0),
+            attn_mask=mask.view(rows, 1, 1, -1),
+            scale=scale,
+        )
+        return output.reshape(rows, heads, dim)
 
 
 @pytest.fixture
