@@ -48,8 +48,9 @@ def slots_that_fit(memory: int, config: Any, bytes_a_weight: float) -> int:
     """Return how many jobs of ordinary length the cache holds on a GPU with `memory` free bytes."""
     with torch.device("meta"):
         weights = LlavaNextForConditionalGeneration(config).num_parameters() * bytes_a_weight
-    tokens = tiling_of(config).max_tokens + WORDS
-    job = tokens * token_bytes(config.get_text_config(), torch.bfloat16)
+    text, picture = config.get_text_config(), tiling_of(config).max_tokens
+    features = picture * text.hidden_size * torch.bfloat16.itemsize
+    job = (picture + WORDS) * token_bytes(text, torch.bfloat16) + features
     return min(MOST, max(FEWEST, int(SHARE_FOR_CACHE * (memory - weights) / job)))
 
 

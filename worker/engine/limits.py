@@ -44,7 +44,7 @@ class Limits:
             cache = min(
                 wish, CPU_CACHE_BYTES // token_bytes(model.config.get_text_config(), model.dtype)
             )
-        pictures = self.picture_tokens or max(2 * self.slots * tokens_per_picture, context)
+        pictures = self.picture_tokens or max(self.slots * (tokens_per_picture + 1), context)
         return Resolved(
             context=context,
             slots=self.slots,

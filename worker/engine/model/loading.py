@@ -63,7 +63,9 @@ def load(
     if dtype == "auto":
         dtype = "float32" if device == "cpu" else "bfloat16"
     quantization.check(quantize, device, dtype)
-    weights, processor, pixels = _read(model, revision, dtype=dtype)
+    # What is not quantised first goes straight to a GPU: host memory need not hold it, too.
+    straight = {"device_map": device} if device != "cpu" and quantize == "none" else {}
+    weights, processor, pixels = _read(model, revision, dtype=dtype, **straight)
     quantization.quantize(weights, quantize, device)
     return assemble(weights, processor, pixels, name=str(model), device=device)
 
