@@ -210,4 +210,6 @@ def test_a_worker_that_was_stopped_past_its_lease_commits_nothing_twice(
         os.kill(frozen.pid, signal.SIGCONT)
         done = ended(http, job_id)
     assert done["status"] == "succeeded", (done, frozen.text)
-    assert [attempt["outcome"] for attempt in done["attempts"]] == ["lease_expired", "succeeded"]
+    # More than one lease runs out where the machine itself holds the worker up.
+    *lost, last = [attempt["outcome"] for attempt in done["attempts"]]
+    assert (set(lost), last) == ({"lease_expired"}, "succeeded")

@@ -114,6 +114,7 @@ def test_it_goes_on_behind_each_of_its_events(api: Caller, books: Ledger, pieces
     listener = Listener(api, job_id)
     listener.until(lambda told: len(told) == 1, "it is queued")
     claim = claimed(books)
+    listener.until(lambda told: len(told) == 2, "it runs")
     said = ""
     for word in WORDS:
         pieces.say(spoken(claim, word, behind=said))

@@ -2,6 +2,7 @@
 
 import io
 import math
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ import torch
 from PIL import Image
 
 from demo.model import new_model, new_processor
+from tests.eventually import PATIENCE_S, eventually
 from worker.engine import Answer, Engine, Limits, Picture, Request, Turn
 from worker.engine.model import loading
 from worker.engine.model.loading import Loaded
@@ -34,6 +36,39 @@ def passing(patch: pytest.MonkeyPatch) -> Callable[[str], None]:
     """A listener at whose first word the deadlines of all answers have passed."""
     overdue = Answer.overdue
     return lambda _: patch.setattr(Answer, "overdue", lambda mine, _: overdue(mine, math.inf))
+
+
+class FirstWord:
+    """A listener that holds the engine at the first word of an answer until the test releases it.
+
+    So the answer runs for as long as the test wants, however fast the machine is.
+    """
+
+    def __init__(self) -> None:
+        self._spoken = threading.Event()
+        self._released = threading.Event()
+
+    def __call__(self, _: str) -> None:
+        """Keep the engine's thread."""
+        self._spoken.set()
+        assert self._released.wait(PATIENCE_S), "no test released the engine"
+
+    def wait(self) -> None:
+        """Wait until the answer has been brought to its first word."""
+        assert self._spoken.wait(PATIENCE_S), "the answer has no first word"
+
+    def release(self) -> None:
+        """Let the engine go on."""
+        self._released.set()
+
+
+def until_closed(engine: Any) -> Callable[[str], None]:
+    """A listener that holds the engine at a word until somebody closes it."""
+
+    def hold(_: str) -> None:
+        eventually(lambda: engine._closing, "the engine is closed")
+
+    return hold
 
 
 def encoded(image: Image.Image) -> Picture:

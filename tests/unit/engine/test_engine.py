@@ -13,7 +13,15 @@ import pytest
 import torch
 
 from tests.eventually import PATIENCE_S
-from tests.unit.engine.conftest import Checkpoint, NewEngine, ask, paint, passing
+from tests.unit.engine.conftest import (
+    Checkpoint,
+    FirstWord,
+    NewEngine,
+    ask,
+    paint,
+    passing,
+    until_closed,
+)
 from worker.engine import (
     Answer,
     Engine,
@@ -34,12 +42,6 @@ from worker.engine.batch.scheduling import Chunk
 
 PICTURE = paint(200, 100)
 LONG = 4000  # more tokens than any test waits for
-
-
-def first_word() -> tuple[threading.Event, Callable[[str], None]]:
-    """An event for the first text of an answer, and the function that sets it."""
-    spoken = threading.Event()
-    return spoken, lambda _: spoken.set()
 
 
 # Answers
@@ -255,9 +257,9 @@ def test_an_answer_canceled_as_memory_runs_short_counts_no_tokens_after_it(
     engine = new_engine(slots=2)
     short = threading.Event()
     device_for(engine, monkeypatch, lambda _: not short.is_set())
-    spoken, on_text = first_word()
-    answer = engine.submit(ask(PICTURE, "Go on!", max_new_tokens=LONG), on_text)
-    spoken.wait()
+    first_word = FirstWord()
+    answer = engine.submit(ask(PICTURE, "Go on!", max_new_tokens=LONG), first_word)
+    first_word.wait()
     step = engine._step
 
     def cancel_and_run_short() -> bool:
@@ -267,6 +269,7 @@ def test_an_answer_canceled_as_memory_runs_short_counts_no_tokens_after_it(
         return step()
 
     monkeypatch.setattr(engine, "_step", cancel_and_run_short)
+    first_word.release()
     result = answer.result()
     assert result.finish_reason == "canceled"
     assert result.tokens_after_cancel == 0
@@ -310,10 +313,11 @@ def test_an_answer_ends_before_a_stop_string(engine: Engine, streamed: bool) -> 
 
 
 def test_a_running_answer_is_canceled_with_what_it_has(engine: Engine) -> None:
-    spoken, on_text = first_word()
-    handle = engine.submit(ask(PICTURE, "Go on!", max_new_tokens=LONG), on_text)
-    spoken.wait()
+    first_word = FirstWord()
+    handle = engine.submit(ask(PICTURE, "Go on!", max_new_tokens=LONG), first_word)
+    first_word.wait()
     handle.cancel()
+    first_word.release()
     result = handle.result()
     assert result.finish_reason == "canceled"
     assert 0 < result.completion_tokens < LONG
@@ -321,26 +325,21 @@ def test_a_running_answer_is_canceled_with_what_it_has(engine: Engine) -> None:
     assert engine.running == 0
 
 
-def test_a_queued_answer_is_canceled_while_another_runs(
-    new_engine: NewEngine, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_queued_answer_is_canceled_while_another_runs(new_engine: NewEngine) -> None:
     engine = new_engine(slots=1)
-    spoken = threading.Event()
-
-    def stay_there(_: str) -> None:
-        """Have the batch advance no more from the first word on."""
-        monkeypatch.setattr(engine._batch, "step", lambda: None)
-        spoken.set()
-
-    running = engine.submit(ask(PICTURE, "Go on!", max_new_tokens=LONG), stay_there)
+    first_word = FirstWord()
+    running = engine.submit(ask(PICTURE, "Go on!", max_new_tokens=LONG), first_word)
+    first_word.wait()
     queued = engine.submit(ask(PICTURE, "Me too!"))
-    spoken.wait()
+    other_is_over: list[bool] = []
+    queued.future.add_done_callback(lambda _: other_is_over.append(running.future.done()))
     queued.cancel()
+    first_word.release()
     result = queued.result()
-    assert (result.finish_reason, result.text, result.completion_tokens) == ("canceled", "", 0)
-    assert not running.future.done()
     running.cancel()
     running.result()
+    assert (result.finish_reason, result.text, result.completion_tokens) == ("canceled", "", 0)
+    assert other_is_over == [False]
 
 
 def test_canceling_a_complete_answer_does_nothing(engine: Engine) -> None:
@@ -404,7 +403,7 @@ def test_whatever_happens_everything_is_given_back(new_engine: NewEngine) -> Non
 
 def test_closing_fails_what_is_open(new_engine: NewEngine) -> None:
     engine = new_engine()
-    handle = engine.submit(ask(PICTURE, "Go on!", max_new_tokens=LONG))
+    handle = engine.submit(ask(PICTURE, "Go on!", max_new_tokens=LONG), until_closed(engine))
     engine.close()
     with pytest.raises(EngineClosed):
         handle.result()
@@ -416,15 +415,16 @@ def test_an_error_in_a_step_fails_everything_and_is_told(
     new_engine: NewEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine = new_engine(slots=2)
-    spoken, on_text = first_word()
-    handles = [engine.submit(ask(PICTURE, "Go on!", max_new_tokens=LONG), on_text)]
-    spoken.wait()
+    first_word = FirstWord()
+    handles = [engine.submit(ask(PICTURE, "Go on!", max_new_tokens=LONG), first_word)]
+    first_word.wait()
     handles += [engine.submit(ask(PICTURE, f"{i}?", max_new_tokens=LONG)) for i in range(4)]
 
     def break_down() -> None:
         raise RuntimeError("CUDA error: an illegal memory access was encountered")
 
     monkeypatch.setattr(engine._batch, "step", break_down)
+    first_word.release()
     for handle in handles:
         with pytest.raises(EngineFailed, match="RuntimeError"):
             handle.result()
@@ -446,16 +446,22 @@ def test_codes_are_stable() -> None:
 
 
 def test_a_listener_that_comes_late_hears_all_of_the_answer(engine: Engine) -> None:
-    spoken, on_text = first_word()
-    answer = engine.submit(ask(PICTURE, "Go on!", max_new_tokens=60))
-    other = engine.submit(
-        ask(PICTURE, "Go on, too!", max_new_tokens=60, stop=("never said",)), on_text
-    )
-    assert spoken.wait(PATIENCE_S)
     early: list[str] = []
     late: list[str] = []
-    answer.listen(early.append)
+    first_word = FirstWord()
+
+    def join(piece: str) -> None:
+        """Listen to the answer when it has begun."""
+        first_word(piece)
+        if answer.work.tokens and not answer.is_read:
+            answer.listen(early.append)
+
+    other = engine.submit(ask(PICTURE, "Go on, too!", max_new_tokens=LONG), join)
+    first_word.wait()
+    answer = engine.submit(ask(PICTURE, "Go on!", max_new_tokens=60))
+    first_word.release()
     text = answer.result(PATIENCE_S).text
+    other.cancel()
     other.result(PATIENCE_S)
     answer.listen(late.append)
     assert "".join(early) == "".join(late) == text

@@ -1,6 +1,5 @@
 """A model spread over devices and disk answers as one on a single device, one request at a time."""
 
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -12,7 +11,7 @@ import torch
 from transformers import LlavaNextForConditionalGeneration
 
 from demo.model import WEIGHTS
-from tests.unit.engine.conftest import Checkpoint, ask, paint, passing
+from tests.unit.engine.conftest import Checkpoint, FirstWord, ask, paint, passing, until_closed
 from worker.engine import (
     Engine,
     EngineClosed,
@@ -69,11 +68,6 @@ def new_spread(checkpoint: Checkpoint) -> Iterator[Callable[[], SpreadEngine]]:
     yield build
     for engine in engines:
         engine.close()
-
-
-def first_word() -> tuple[threading.Event, Callable[[str], None]]:
-    spoken = threading.Event()
-    return spoken, lambda _: spoken.set()
 
 
 # Answers
@@ -192,10 +186,11 @@ def test_a_model_that_fits_nowhere_is_refused_in_one_line(
 
 
 def test_a_running_answer_is_canceled_with_what_it_has(spread: SpreadEngine) -> None:
-    spoken, on_text = first_word()
-    handle = spread.submit(ask(PICTURE, "Go on!", max_new_tokens=LONG), on_text)
-    spoken.wait()
+    first_word = FirstWord()
+    handle = spread.submit(ask(PICTURE, "Go on!", max_new_tokens=LONG), first_word)
+    first_word.wait()
     handle.cancel()
+    first_word.release()
     result = handle.result()
     assert result.finish_reason == "canceled"
     assert 0 < result.completion_tokens < LONG
@@ -204,18 +199,22 @@ def test_a_running_answer_is_canceled_with_what_it_has(spread: SpreadEngine) -> 
 
 
 def test_queued_answers_end_while_another_runs(spread: SpreadEngine) -> None:
-    spoken, on_text = first_word()
-    running = spread.submit(ask(PICTURE, "Go on!", max_new_tokens=LONG), on_text)
-    spoken.wait()
+    first_word = FirstWord()
+    running = spread.submit(ask(PICTURE, "Go on!", max_new_tokens=LONG), first_word)
+    first_word.wait()
     unwanted = spread.submit(ask(PICTURE, "Me too!"))
-    late = spread.submit(ask(PICTURE, "And me!", deadline=time.monotonic() + 0.05))
-    assert spread.running == 1
+    late = spread.submit(ask(PICTURE, "And me!", deadline=time.monotonic()))
+    other_is_over: list[bool] = []
+    for queued in (unwanted, late):
+        queued.future.add_done_callback(lambda _: other_is_over.append(running.future.done()))
+    assert (spread.running, spread.waiting) == (1, 2)
     unwanted.cancel()
+    first_word.release()
     reasons = [(r.finish_reason, r.token_ids) for r in (unwanted.result(), late.result())]
-    assert reasons == [("canceled", ()), ("deadline", ())]
-    assert not running.future.done()
     running.cancel()
     running.result()
+    assert reasons == [("canceled", ()), ("deadline", ())]
+    assert other_is_over == [False, False]
 
 
 def test_a_deadline_ends_a_running_answer(
@@ -241,7 +240,8 @@ def test_a_caller_whose_function_raises_fails_alone(spread: SpreadEngine) -> Non
 
 def test_closing_fails_what_is_open(new_spread: Callable[[], SpreadEngine]) -> None:
     engine = new_spread()
-    handles = [engine.submit(ask(PICTURE, "Go on!", max_new_tokens=LONG)) for _ in range(2)]
+    request = ask(PICTURE, "Go on!", max_new_tokens=LONG)
+    handles = [engine.submit(request, until_closed(engine)) for _ in range(2)]
     engine.close()
     for handle in handles:
         with pytest.raises(EngineClosed):
