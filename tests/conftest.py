@@ -171,7 +171,8 @@ def installation(
         tmp_path_factory.mktemp("installation"),
         *("--model", str(model_folder)),
         slots="16",
-        lease_ms="3000",
+        # Fifty renewals: a worker that the machine holds up for long loses no job by that.
+        lease_ms="15000",
         renew_ms="300",
         sweep_ms="100",
         drain_seconds="1",
