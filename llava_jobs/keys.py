@@ -9,8 +9,7 @@ import click
 import redis
 
 from jobs.keys import DEFAULT_SCOPES, DEFAULT_TENANT, Key, Keys, Scope
-from jobs.store import inspect
-from llava_jobs.stores import data_dir_option, opened_store, read_settings, seconds
+from llava_jobs.stores import data_dir_option, opened_store, promise, seconds
 from llava_jobs.tables import print_table
 
 
@@ -116,9 +115,7 @@ def revoke_key(key_id: str, data_dir: Path) -> None:
 
 
 def _keys(store: redis.Redis) -> Keys:
-    settings = read_settings(None)
-    durability = inspect(store, settings.durability).durability
-    return Keys(store, durability=durability, replicas=settings.durable_replicas)
+    return Keys(store, **promise(store))
 
 
 def _previous(key: Key) -> str:

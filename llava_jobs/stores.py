@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import TypedDict
 from urllib.parse import urlsplit
 
 import click
@@ -14,8 +15,9 @@ from pydantic import ValidationError
 
 from jobs.durations import milliseconds
 from jobs.errors import ConfigurationError
+from jobs.scripts import Durability
 from jobs.settings import Settings
-from jobs.store import connect
+from jobs.store import connect, inspect
 from llava_jobs.embedded import EmbeddedStore
 from llava_jobs.folder import FolderInUse, await_url
 
@@ -50,6 +52,20 @@ def read_settings(model: str | None) -> Settings:
         raise ConfigurationError(
             f"LLAVA_JOBS_{name}: {first['msg']}; `llava-jobs settings` lists what can be set"
         ) from None
+
+
+class Promise(TypedDict):
+    """How what is written is made durable, and on how many servers besides; see jobs.scripts."""
+
+    durability: Durability
+    replicas: int
+
+
+def promise(store: redis.Redis) -> Promise:
+    """Return what a store can keep of what is set; raises ConfigurationError, StoreUnavailable."""
+    settings = read_settings(None)
+    server = inspect(store, settings.durability)
+    return Promise(durability=server.durability, replicas=settings.durable_replicas)
 
 
 @contextmanager

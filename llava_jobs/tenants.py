@@ -7,9 +7,8 @@ from pathlib import Path
 import click
 
 from jobs.keys import LONGEST_S, Keys, tenant_names
-from jobs.store import inspect
 from jobs.tenants import TenantLimits, Tenants
-from llava_jobs.stores import data_dir_option, opened_store, read_settings, seconds
+from llava_jobs.stores import data_dir_option, opened_store, promise, seconds
 from llava_jobs.tables import print_table
 
 
@@ -62,10 +61,7 @@ def limit_tenant(
     if retention is not None and not 1 <= retention <= LONGEST_S:
         raise click.BadParameter(f"from 1s to {LONGEST_S // 86_400}d", param_hint="--retention")
     with opened_store(data_dir, at_rest=True) as store:
-        settings = read_settings(None)
-        durability = inspect(store, settings.durability).durability
-        known = Tenants(store, durability=durability, replicas=settings.durable_replicas)
-        known.set_limits(
+        Tenants(store, **promise(store)).set_limits(
             tenant, TenantLimits(queued_jobs, requests_per_minute, retention, image_bytes)
         )
     click.echo(f"set the limits of {tenant}")

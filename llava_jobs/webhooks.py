@@ -12,9 +12,9 @@ from jobs.deliveries import Deliveries
 from jobs.errors import NotFound
 from jobs.logs import configure_logs
 from jobs.pulse import Pulse
-from jobs.store import connect, inspect
+from jobs.store import connect
 from jobs.webhook_secrets import WebhookSecrets
-from llava_jobs.stores import data_dir_option, opened_store, read_settings
+from llava_jobs.stores import data_dir_option, opened_store, promise, read_settings
 
 _tenant_option = click.option(
     "--tenant", default="default", show_default=True, help="Whose webhooks they are."
@@ -94,6 +94,4 @@ def enable_url(url: str, tenant: str, data_dir: Path) -> None:
 
 
 def _secrets(store: redis.Redis) -> WebhookSecrets:
-    settings = read_settings(None)
-    durability = inspect(store, settings.durability).durability
-    return WebhookSecrets(store, durability=durability, replicas=settings.durable_replicas)
+    return WebhookSecrets(store, **promise(store))
