@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections import Counter
+from collections.abc import Callable
 
 import structlog
 
@@ -21,6 +22,8 @@ REST_S = 0.005
 
 RETIRED_MS = 30 * 86_400_000
 """How long after its last claim a model that nobody serves is forgotten."""
+RETIRE_EVERY_S = 3600
+"""How often it is looked for such models: what goes after a month may be late by as much."""
 
 _log = structlog.get_logger()
 
@@ -29,21 +32,29 @@ class Sweeper(Background):
     """A thread that sweeps the ledger; of all sweepers on a store, one at a time does the work.
 
     Times are in milliseconds. After ``spare_after_ms`` in which none swept, the store was away and
-    leases are spared.
+    leases are spared. ``monotonic`` returns seconds.
     """
 
     def __init__(
-        self, ledger: Ledger, hints: Hints, *, interval_ms: int, spare_after_ms: int
+        self,
+        ledger: Ledger,
+        hints: Hints,
+        *,
+        interval_ms: int,
+        spare_after_ms: int,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._ledger = ledger
         self._hints = hints
         self._interval_s = interval_ms / 1000
         self._spare_after_ms = spare_after_ms
+        self._monotonic = monotonic
+        self._retire_at = monotonic()
         self._name = secrets.token_hex(8)
         super().__init__("sweeper")
 
     def sweep(self) -> bool:
-        """Do one round: repair the ledger, and publish the hints that are missing.
+        """Do one round: repair the ledger, publish missing hints, and forget unused models.
 
         Returns whether there is more to repair than an interval had time for.
         """
@@ -52,12 +63,17 @@ class Sweeper(Background):
             return False
         for model in self._ledger.models():
             queued = sum(self._ledger.queued(model).values())
-            if not queued:
-                self._ledger.scripts.run("retire", model, RETIRED_MS)
             missing = self._hints.missing(model, queued)
             if missing and self._hints.publish(model, missing):
                 self._ledger.scripts.run("count", "republished_hints", missing)
+        if self._monotonic() >= self._retire_at:
+            self._retire()
         return has_more
+
+    def _retire(self) -> None:
+        for model in self._ledger.models():
+            self._ledger.scripts.run("retire", model, RETIRED_MS)
+        self._retire_at = self._monotonic() + RETIRE_EVERY_S
 
     def _repair(self) -> bool | None:
         """Sweep slice by slice until nothing is left, for an interval at most.
@@ -65,7 +81,7 @@ class Sweeper(Background):
         Returns whether there is more; None where another process leads.
         """
         repaired = Counter[str]()
-        give_up = time.monotonic() + self._interval_s
+        give_up = self._monotonic() + self._interval_s
         while True:
             swept = self._ledger.sweep(
                 SLICE,
@@ -78,7 +94,7 @@ class Sweeper(Background):
             repaired += Counter(leases_expired=swept.leases_expired, ended=swept.ended)
             for job_id in swept.broken:
                 _log.error("record_not_swept", job=job_id)
-            if not swept.has_more or time.monotonic() > give_up or self._closed.wait(REST_S):
+            if not swept.has_more or self._monotonic() > give_up or self._closed.wait(REST_S):
                 break
         if swept.memory_is_full:
             _log.error("store_memory_full")

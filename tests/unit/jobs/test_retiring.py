@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import Any
 
 import pytest
 
+from jobs.hints import Hints, celery_app
 from jobs.ledger import Ledger
 from jobs.scripts import PREFIX
+from jobs.sweeper import Sweeper
+from llava_jobs.embedded import EmbeddedStore
 from tests.ledgers import ANSWER, MODEL, Clock, claimed, submitted
 
 MONTH = 30 * 86_400_000
+HOUR_S = 3_600
 
 
 def used(ledger: Ledger) -> None:
@@ -53,3 +58,32 @@ def test_a_model_that_is_in_use_stays(ledger: Ledger, clock: Clock, by: str) -> 
         submitted(ledger)
     assert not retired(ledger)
     assert ledger.models() == {MODEL}
+
+
+def test_the_sweeper_looks_for_such_models_once_an_hour(
+    store: EmbeddedStore, client: Any, ledger: Ledger, clock: Clock
+) -> None:
+    passed_s = 0.0
+    used(ledger)
+    with closing(Hints(celery_app(store.url), client)) as hints:
+        sweeper = Sweeper(
+            *(ledger, hints), interval_ms=1_000, spare_after_ms=0, monotonic=lambda: passed_s
+        )
+        sweeper.sweep()
+        clock.forward(MONTH)
+        passed_s = HOUR_S - 1
+        sweeper.sweep()
+        assert ledger.models() == {MODEL}
+        passed_s = HOUR_S
+        sweeper.sweep()
+        assert ledger.models() == set()
+
+
+def test_a_sweeper_that_has_just_started_forgets_what_is_a_month_old(
+    store: EmbeddedStore, client: Any, ledger: Ledger, clock: Clock
+) -> None:
+    used(ledger)
+    clock.forward(MONTH)
+    with closing(Hints(celery_app(store.url), client)) as hints:
+        Sweeper(ledger, hints, interval_ms=1_000, spare_after_ms=0).sweep()
+    assert ledger.models() == set()
