@@ -6,13 +6,19 @@ from typing import Any
 
 from jobs.scripts import PREFIX
 
+OF_MODELS = {"workers", "credits", "queued", "pace"}
+"""Families that have one key a model, until a month after its last claim."""
+NUMBERS = {
+    *("seq", "fence", "counters", "ended", "claimed", "queued-total", "turn", "durable"),
+    *("models", "swept"),
+}
+"""Keys of a size that does not grow."""
 KEPT = {
-    # An installation's own: who may call, what each tenant was set, who works, and who has led.
+    *NUMBERS,
+    *OF_MODELS,
+    # An installation's own: who may call, what each tenant was set, who works, and who leads.
     *("key", "keys", "keys-by-tenant", "limits", "tenants", "webhook-secret", "paused"),
-    *("worker", "workers", "models", "sweeper", "swept", "broker"),
-    # Of a size that does not grow: numbers, and what the last hundred jobs took.
-    *("seq", "fence", "counters", "ended", "claimed", "pace", "credits", "queued"),
-    *("queued-total", "turn", "durable"),
+    *("worker", "sweeper", "broker"),
     # One each, gone by itself: in a minute, an hour or two, and a week after a tenant's last job.
     *("minute", "rate", "call", "forgotten"),
 }

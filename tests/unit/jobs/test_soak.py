@@ -16,15 +16,12 @@ from jobs.request import ImagePart
 from jobs.scripts import PREFIX
 from jobs.uploads import Uploads
 from tests.ledgers import ANSWER, FAILURE, MODEL, Clock, asked, claimed, draft, submitted, webhook
+from tests.leftovers import NUMBERS, OF_MODELS
 from tests.unit.jobs.test_batches import begin, feed
 
 DAY = 86_400_000
-STAYS = {
-    *("seq", "fence", "durable", "swept", "turn", "models", "claimed", "ended", "counters"),
-    *("queued-total", f"queued:{MODEL}", f"credits:{MODEL}", f"pace:{MODEL}"),
-    f"workers:{MODEL}",
-}
-"""Single numbers, and what is counted of a model until a month after its last claim."""
+STAYS = {*NUMBERS, *(f"{family}:{MODEL}" for family in OF_MODELS), "keys"}
+"""What has no lifetime: single numbers, what is counted of a model, and the list of API keys."""
 
 
 class Load:
@@ -151,7 +148,7 @@ def test_after_all_retentions_nothing_is_left_but_what_is_named(
     end(load)
     names = [name.decode().removeprefix(PREFIX) for name in client.keys(f"{PREFIX}*")]
     lasting = {name for name in names if client.pttl(f"{PREFIX}{name}") == -1}
-    assert lasting - STAYS - {"keys"} == set()
+    assert lasting - STAYS == set()
     # What has a lifetime has one that is known, and goes by it.
     months = {"key", "gone", "gone-since", "gone-tenants"}
     for name in set(names) - lasting:
