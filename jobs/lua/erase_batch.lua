@@ -12,19 +12,9 @@ if not ENDED[told[2]] then
   return -1
 end
 
--- As erase_file.lua does; not in shared.lua, as workers run that and may see no files.
-local function erase_file(file_id)
-  local file = key('file', tenant, file_id)
-  for part = 0, tonumber(redis.call('HGET', file, 'parts') or 0) - 1 do
-    redis.call('UNLINK', key('file', tenant, file_id, part))
-  end
-  redis.call('DEL', file)
-  redis.call('ZREM', key('files', tenant), file_id)
-  discharge('files', tenant, file)
+for _, file_id in ipairs({ told[3], told[4] }) do
+  drop_file(tenant, file_id, key('file', tenant, file_id), key('files', tenant))
 end
-
-erase_file(told[3])
-erase_file(told[4])
 redis.call('ZREM', key('batches', tenant), id)
 redis.call('DEL', batch)
 return 1

@@ -623,12 +623,25 @@ local function charged(kind, tenant)
   for _, name in ipairs(redis.call('ZRANGEBYSCORE', ends, '-inf', whole(now), 'LIMIT', 0, 500)) do
     local left = redis.call('PTTL', name)
     if left > 0 then
-      redis.call('ZADD', ends, whole(now + left), name) -- an older program keeps it longer
+      -- An older program keeps it longer, and so must its account be.
+      redis.call('ZADD', ends, whole(now + left), name)
+      outlive(sizes, left)
+      outlive(ends, left)
     else
       discharge(kind, tenant, name)
     end
   end
   return tonumber(redis.call('HGET', sizes, '') or 0)
+end
+
+-- Leaves nothing of a file. Callers spell its key and its index: workers run what is shared, and may see no files.
+local function drop_file(tenant, id, file, files)
+  for part = 0, tonumber(redis.call('HGET', file, 'parts') or 0) - 1 do
+    redis.call('UNLINK', file .. ':' .. part)
+  end
+  redis.call('DEL', file)
+  redis.call('ZREM', files, id)
+  discharge('files', tenant, file)
 end
 
 -- Lets a picture go that no job shows: at once, or with the last upload that has it.

@@ -124,6 +124,20 @@ def test_a_picture_that_is_kept_longer_than_the_account_knows_stays_in_it(
         show(ledger, 4)
 
 
+def test_the_account_lasts_as_long_as_a_picture_that_an_older_program_keeps_longer(
+    images: ImageStore, client: Any, ledger: Ledger, clock: Clock
+) -> None:
+    month = 30 * 86_400_000
+    images.put("acme", digest(1), b"x" * PICTURE)
+    client.pexpire(f"{PREFIX}image:acme:{digest(1)}", month)
+    clock.forward(2 * 86_400_000)
+    show(ledger, 2)
+    picture = client.pttl(f"{PREFIX}image:acme:{digest(1)}")
+    for part in ("sizes", "ends"):
+        assert client.pttl(f"{PREFIX}{part}:images:acme") >= picture
+    assert counted(client) == 2 * PICTURE
+
+
 def test_pictures_of_an_older_program_count_once_they_are_shown_again(
     ledger: Ledger, client: Any
 ) -> None:
