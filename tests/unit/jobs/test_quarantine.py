@@ -153,14 +153,18 @@ def test_nothing_runs_beside_a_suspect_whose_worker_lost_its_place_in_an_outage(
 
 
 class Fleet:
-    """Workers that ask whenever a slot of theirs is free; each job takes a time that is drawn."""
+    """Workers whose free slots ask a little later, so that others may ask before them.
+
+    How long a job takes is drawn, as is how long a slot takes to ask.
+    """
 
     def __init__(self, client: Any, workers: int, slots: int, random: Random) -> None:
         self.ledger = Ledger(client, durability="memory", clock=Clock())
         self.told_to_wait: list[str] = []
         self._random = random
         self._numbers = count()
-        self._ends: list[tuple[float, int, str, Claim]] = []
+        self._events: list[tuple[float, int, str, Claim | None]] = []
+        """When each claimed job ends, and, without a claim, when a free slot asks."""
         self._held: Counter[str] = Counter()
         self._waiting: Counter[str] = Counter()
         for number in range(workers * slots):
@@ -169,22 +173,24 @@ class Fleet:
     def run_until(self, job_id: str) -> tuple[str, Claim]:
         """Let jobs end, and slots ask, until a job is claimed: by whom, and beside what."""
         while True:
-            time, _, worker, claim = heapq.heappop(self._ends)
-            assert self.ledger.finish(claim, ANSWER)
-            self._held[worker] -= 1
-            if self._waiting[worker] and self._held[worker]:
+            time, _, worker, claim = heapq.heappop(self._events)
+            if claim:
+                assert self.ledger.finish(claim, ANSWER)
+                self._held[worker] -= 1
+                self._plan(time + self._random.expovariate(20), worker, None)
+            elif self._waiting[worker] and self._held[worker]:
                 self._waiting[worker] += 1  # one asks for all, once the worker holds nothing
-                continue
-            given = self._ask(worker, time)
-            if given and given.job.id == job_id:
-                return worker, given
-            assert self._held[worker], "it holds nothing, and is not given its suspect"
+            else:
+                given = self._ask(worker, time)
+                if given and given.job.id == job_id:
+                    return worker, given
+                assert self._held[worker], "it holds nothing, and is not given its suspect"
 
     def go_on(self, worker: str, alone: Claim) -> None:
         """End a job that runs alone, and have all slots that waited ask again."""
-        [end] = [end for end in self._ends if end[2] == worker]
-        self._ends.remove(end)
-        heapq.heapify(self._ends)
+        [end] = [event for event in self._events if event[3] is alone]
+        self._events.remove(end)
+        heapq.heapify(self._events)
         assert self.ledger.finish(alone, ANSWER)
         self._held[worker] = 0
         for _ in range(self._waiting.pop(worker, 0) + 1):
@@ -199,10 +205,12 @@ class Fleet:
             self.told_to_wait.append(worker)
             return None
         assert reply is not None
-        ends = time + self._random.expovariate(1)
-        heapq.heappush(self._ends, (ends, next(self._numbers), worker, reply))
+        self._plan(time + self._random.expovariate(1), worker, reply)
         self._held[worker] += 1
         return reply
+
+    def _plan(self, time: float, worker: str, ending: Claim | None) -> None:
+        heapq.heappush(self._events, (time, next(self._numbers), worker, ending))
 
 
 @pytest.mark.parametrize("workers", [4, 32])
