@@ -1,7 +1,10 @@
 """The running batch: pages, seats, the prefixes that it remembers, and what a step does."""
 
 import pytest
+import torch
+from torch import nn
 
+from bench.host.idle import IdleDecoder
 from tests.unit.engine.conftest import Checkpoint
 from worker.engine.attention.reference import Reference
 from worker.engine.batch.batch import Batch
@@ -122,3 +125,21 @@ def test_prompts_are_read_in_steps_of_their_own(batch: Batch) -> None:
 def test_a_step_that_advances_nobody_is_an_error(batch: Batch) -> None:
     with pytest.raises(RuntimeError, match="nothing to do"):
         batch.step()
+
+
+def test_what_a_step_is_told_goes_to_the_device_of_the_model() -> None:
+    """Also where a GPU runs without captured steps; torch's meta device stands for it."""
+    far = torch.device("meta")
+    limits = Resolved(
+        context=2 * PAGE,
+        slots=2,
+        cache_tokens=2 * PAGE,
+        step_tokens=64,
+        page_tokens=PAGE,
+        picture_tokens=1,
+        tiles_per_pass=1,
+    )
+    embedding = PictureEmbedding(nn.Embedding(8, 4, device=far), 1)
+    cells = torch.empty(3, PAGE, 1, 4, device=far)
+    runner = Runner(IdleDecoder(), embedding, [(cells, cells)], limits)
+    assert runner._upload([1, 2]).device == far

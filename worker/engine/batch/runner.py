@@ -187,7 +187,7 @@ class Runner:
 
     def _send(self, host: torch.Tensor) -> torch.Tensor:
         """Take a tensor to the device."""
-        return host
+        return host.to(self._device)
 
 
 def new_caches(model: Any, limits: Resolved) -> list[Cache]:
