@@ -76,3 +76,8 @@ class EngineClosed(EngineFailed):
     """The engine takes no more requests, or was closed before the answer was complete."""
 
     code = "engine_closed"
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says in its first line; its type where it says nothing."""
+    return (str(error).splitlines() or [type(error).__name__])[0]

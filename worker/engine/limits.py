@@ -72,8 +72,14 @@ class Resolved:
     tiles_per_pass: int
 
 
+def key_shape(config: Any) -> tuple[int, int]:
+    """The heads that keys have in a layer of a language model, and the numbers of each."""
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    return int(heads), int(size)
+
+
 def token_bytes(config: Any, dtype: torch.dtype) -> int:
     """The bytes of one token's keys and values over all layers of a language model."""
-    size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    heads, size = key_shape(config)
     return int(2 * heads * size * config.num_hidden_layers * dtype.itemsize)

@@ -13,7 +13,7 @@ import torch
 from worker.engine.attention.kernels import DecodeStep, Kernels, PromptStep
 from worker.engine.attention.reference import Reference
 from worker.engine.attention.trial import SLOW, Shape, try_all
-from worker.engine.errors import ModelError
+from worker.engine.errors import ModelError, first_line
 
 LEAST_CAPABILITY = (7, 0)
 FLASH_CAPABILITY = (8, 0)
@@ -205,7 +205,7 @@ def load(
     except ImportError as error:
         raise ModelError(
             f"The model cannot run on {device}: the package triton cannot be imported "
-            f"({_first_line(error)}); pip install triton, or {SLOW}."
+            f"({first_line(error)}); pip install triton, or {SLOW}."
         ) from error
     try_all(kernels, device, dtype, shape, page)
     return kernels
@@ -235,7 +235,3 @@ def check(device: str, capability: tuple[int, int], dtype: torch.dtype, dim: int
             f"The model's heads have {dim} numbers and the kernels need a multiple of {ALIGNED} up "
             f"to {WIDEST_HEAD}; serve another model, or {SLOW}."
         )
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

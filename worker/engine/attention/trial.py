@@ -16,6 +16,7 @@ import torch
 from worker.engine.attention.kernels import DecodeStep, Kernels, PromptStep
 from worker.engine.attention.reference import Reference
 from worker.engine.errors import ModelError
+from worker.engine.limits import key_shape
 
 TOLERANCE = {torch.float32: 1e-4, torch.float16: 4e-3, torch.bfloat16: 3e-2}
 """How far results may lie from those in float32, of which all are of the order of one."""
@@ -41,11 +42,11 @@ class Shape:
     @classmethod
     def of(cls, config: Any) -> "Shape":
         """Those of a text configuration of transformers."""
-        heads = config.num_attention_heads
+        groups, dim = key_shape(config)
         return cls(
-            heads=heads,
-            groups=getattr(config, "num_key_value_heads", None) or heads,
-            dim=getattr(config, "head_dim", None) or config.hidden_size // heads,
+            heads=config.num_attention_heads,
+            groups=groups,
+            dim=dim,
             hidden=config.hidden_size,
             intermediate=config.intermediate_size,
         )

@@ -15,7 +15,7 @@ import torch
 
 from worker.engine.batch.runner import Runner, Step
 from worker.engine.batch.running import Running
-from worker.engine.errors import ModelError
+from worker.engine.errors import ModelError, first_line
 
 
 class GraphRunner(Runner):
@@ -53,7 +53,7 @@ class GraphRunner(Runner):
                 except RuntimeError as error:
                     raise ModelError(
                         f"A step of {size} rows cannot be captured in a CUDA graph "
-                        f"({str(error).splitlines()[0]}); lower slots or the cache size if memory "
+                        f"({first_line(error)}); lower slots or the cache size if memory "
                         "is short, or report it."
                     ) from error
                 self._graphs[size, draws] = graph

@@ -17,7 +17,7 @@ from worker.engine.batch.running import Running
 from worker.engine.batch.sampling import COLUMNS, Draws, Sampling
 from worker.engine.batch.scheduling import Chunk
 from worker.engine.errors import ModelError
-from worker.engine.limits import Resolved, token_bytes
+from worker.engine.limits import Resolved, key_shape, token_bytes
 from worker.engine.model.decoder import Cache, Decoder
 from worker.engine.model.embedding import PictureEmbedding
 
@@ -193,10 +193,8 @@ class Runner:
 def new_caches(model: Any, limits: Resolved) -> list[Cache]:
     """Keys and values of all layers, zeroed; page 0 belongs to nobody. Raises ModelError."""
     config = model.config.get_text_config()
-    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-    dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     pages = (limits.cache_tokens or _free_tokens(model)) // limits.page_tokens
-    shape = (max(pages, 1) + 1, limits.page_tokens, heads, dim)
+    shape = (max(pages, 1) + 1, limits.page_tokens, *key_shape(config))
     try:
         return [
             (

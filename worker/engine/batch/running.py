@@ -12,8 +12,8 @@ class Running:
     """A request that has a seat and pages in the batch.
 
     `ids` is its prompt, `seat` its row in the tables of the device, `pages` those of the cache in
-    order. `cached` prompt tokens were found in the cache. `read` prompt tokens and `asked` answer
-    tokens are those whose step has been launched; `tokens` are the answer's that have arrived.
+    order. `cached_tokens` of its prompt were found in the cache. `read` prompt tokens and `asked`
+    answer tokens are those whose step has been launched; `tokens` are those that have arrived.
     """
 
     id: str
@@ -23,7 +23,7 @@ class Running:
     draw: Sampling
     seat: int
     pages: list[int] = field(repr=False)
-    cached: int
+    cached_tokens: int
     read: int
     asked: int = 0
     tokens: list[int] = field(default_factory=list, repr=False)
@@ -46,11 +46,6 @@ class Running:
         return bool(self.tokens) and self.tokens[-1] in self.eos
 
     @property
-    def cached_tokens(self) -> int:
-        """The prompt tokens that were found in the cache."""
-        return self.cached
-
-    @property
     def length(self) -> int:
         """The keys of the next step that generates, the new one included."""
         return len(self.ids) + self.asked
@@ -58,9 +53,9 @@ class Running:
     @property
     def counts(self) -> Counts:
         """Its tokens; those of its prompt once that is being read."""
-        if self.read == self.cached:
+        if self.read == self.cached_tokens:
             return Counts()
-        return Counts(len(self.ids), self.cached, len(self.tokens))
+        return Counts(len(self.ids), self.cached_tokens, len(self.tokens))
 
     def arrive(self, token: int) -> None:
         """Take the next token of the answer."""

@@ -8,7 +8,6 @@ and a layer is four matrix products and what its device fuses between them.
 from typing import Any, Protocol
 
 import torch
-from transformers.activations import SiLUActivation
 
 from worker.engine.attention.kernels import DecodeStep, Kernels, PromptStep
 from worker.engine.errors import ModelError
@@ -139,8 +138,6 @@ def check(config: Any) -> None:
 
 
 def _mlp(mlp: Any, kernels: Kernels) -> Mlp:
-    if not isinstance(mlp.act_fn, (SiLUActivation, torch.nn.SiLU)):
-        raise ModelError(f"The language model's activation is {mlp.act_fn}; only silu is served.")
     gate, up, down = mlp.gate_proj, mlp.up_proj, mlp.down_proj
     if can_pack(gate):
         return PackedMlp(*(Packed(m.weight.detach(), m.bias) for m in (gate, up, down)))
