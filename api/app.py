@@ -8,41 +8,28 @@ from contextlib import ExitStack
 import redis
 from flask import Flask
 
-from api import (
-    access,
-    admin,
-    auth,
-    batches,
-    bodies,
-    chat,
-    documentation,
-    events,
-    files,
-    health,
-    listing,
-    metrics,
-    operating,
-    paths,
-    problems,
-    rates,
-    retries,
-    streaming,
-    uploads,
-    views,
-    webhooks,
-)
-from api.connections import Connections
-from api.console import pages
-from api.feeding import Feeder
-from api.following import Following
-from api.form_parser import Request
-from api.image_urls import image_urls
-from api.images import ImageDoor
-from api.pictures import Pictures
-from api.receivers import receivers
+from api.admin import keys, operations
+from api.console import blueprint
+from api.http import auth, body_budget, converters, errors, rate_limits, request_log
+from api.http.held_calls import Connections
+from api.http.multipart import Request
+from api.images import routes as image_routes
+from api.images.decoder_pool import ImageDoor
+from api.images.download import image_urls
+from api.images.ingestion import Pictures
+from api.jobs import actions, events, groups
+from api.jobs import routes as job_routes
+from api.jobs import stream as job_stream
+from api.jobs.long_polling import Waiting
+from api.jobs.token_subscriptions import Following
+from api.monitoring import health, metrics
+from api.monitoring.store_metrics import SignalMetrics
+from api.openai import batches, chat, files
+from api.openai.batch_runner import Feeder
+from api.openapi import routes as documentation_routes
 from api.services import Services
-from api.signal_metrics import SignalMetrics
-from api.waiting import Waiting
+from api.webhooks import routes as webhook_routes
+from api.webhooks.destinations import receivers
 from jobs.batches import Batches
 from jobs.changes import Changes
 from jobs.feed import Feed
@@ -77,7 +64,7 @@ def create_app(settings: Settings) -> Flask:
     extensions is closed.
     """
     configure_logs()
-    app = Flask("api")
+    app = Flask("api", static_folder="console/static", template_folder="console/templates")
     app.request_class = Request
     app.config.update(
         MAX_CONTENT_LENGTH=settings.max_body_bytes,
@@ -92,21 +79,31 @@ def create_app(settings: Settings) -> Flask:
     app.extensions["rates"] = Rates(client, settings.requests_per_minute)
     if settings.bootstrap_key:
         parts.keys.create_first(DEFAULT_TENANT, settings.bootstrap_key.get_secret_value())
-    paths.init_app(app)
-    own = (views, streaming, listing, events, webhooks, uploads, admin, health, metrics)
-    for routes in (*own, chat, files, batches, retries, operating):
+    converters.init_app(app)
+    own = (
+        job_routes,
+        job_stream,
+        groups,
+        events,
+        webhook_routes,
+        image_routes,
+        keys,
+        health,
+        metrics,
+    )
+    for routes in (*own, chat, files, batches, actions, operations):
         app.register_blueprint(routes.bp)
-    app.register_blueprint(documentation.bp)
+    app.register_blueprint(documentation_routes.bp)
     app.extensions["signal_metrics"] = SignalMetrics(
         parts.signals, promises_disk=settings.durability == "disk"
     )
-    access.init_app(app, metrics.HttpMetrics(), logged=settings.access_log)
+    request_log.init_app(app, metrics.HttpMetrics(), logged=settings.access_log)
     auth.init_app(app)
-    rates.init_app(app)
-    problems.init_app(app)
-    longest = settings.max_body_bytes + bodies.STEP_BYTES
-    bodies.init_app(app, bodies.Bodies(settings.body_bytes, longest=longest))
-    pages.init_app(app, client, settings)
+    rate_limits.init_app(app)
+    errors.init_app(app)
+    longest = settings.max_body_bytes + body_budget.STEP_BYTES
+    body_budget.init_app(app, body_budget.Bodies(settings.body_bytes, longest=longest))
+    blueprint.init_app(app, client, settings)
 
     def heard(job_id: str, word: str, owner: str) -> None:
         parts.waiting.heard(job_id, word, owner)

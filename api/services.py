@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 from flask import current_app
 
-from api.connections import Connections
-from api.following import Following
-from api.pictures import Pictures
-from api.receivers import Receivers
-from api.waiting import Waiting
+from api.http.held_calls import Connections
+from api.images.ingestion import Pictures
+from api.jobs.long_polling import Waiting
+from api.jobs.token_subscriptions import Following
+from api.webhooks.destinations import Receivers
 from jobs.batches import Batches
 from jobs.feed import Feed
 from jobs.files import Files

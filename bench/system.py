@@ -29,7 +29,12 @@ from llava_jobs.up import Plan, Up
 
 NAME = "llava-jobs"
 CHAT = "llava-jobs, chat route"
-ROLES = {"pictures": "api.decoding", "api": "gunicorn", "worker": "celery", "store": "valkey"}
+ROLES = {
+    "pictures": "api.images.decoder_process",
+    "api": "gunicorn",
+    "worker": "celery",
+    "store": "valkey",
+}
 """Roles of processes, by a word of their commands; ``pictures`` are those that check pictures."""
 REST = "rest"
 """What a job's own timing leaves: HTTP, ledger, hint, and waiting for a place in the batch."""

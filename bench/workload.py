@@ -124,7 +124,7 @@ def _picture(rng: Random) -> bytes:
     The door encodes lossy uploads anew. A model with random weights hears the rounding in that, and
     its answers would differ from those of ways without a door; encoding settles after some rounds.
     """
-    from api.decoding import encode  # what only draws needs nothing of the API
+    from api.images.canonical import encode  # what only draws needs nothing of the API
 
     image = draw(replace(random_scene(rng), size=PICTURE_SIZE))
     for _ in range(_MOST_ROUNDS):

@@ -23,4 +23,4 @@ USER 10001:10001
 EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=3s --start-period=20s CMD \
     ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/healthz', timeout=2)"]
-CMD ["gunicorn", "-c", "python:api.serving", "-b", "0.0.0.0:8000", "api:create_app()"]
+CMD ["gunicorn", "-c", "python:api.server.gunicorn_conf", "-b", "0.0.0.0:8000", "api:create_app()"]

@@ -160,7 +160,7 @@ class Up:
             "LLAVA_JOBS_MODEL": plan.settings.model,
             "PYTHONUNBUFFERED": "1",
         }
-        gunicorn = ["gunicorn", "-c", "python:api.serving", "-b", plan.bind]
+        gunicorn = ["gunicorn", "-c", "python:api.server.gunicorn_conf", "-b", plan.bind]
         celery = ["celery", "--quiet", "-A", "worker", "worker", "--loglevel", "WARNING"]
         commands = {
             "api": [*gunicorn, "api:create_app()"],

@@ -21,7 +21,7 @@ from tests.gate import SPEED, gated
 
 COMMAND = [str(Path(sys.executable).with_name("llava-jobs"))]
 GATED_COMMAND = [sys.executable, "-m", "tests.gated_up"]
-GUNICORN = [sys.executable, "-m", "gunicorn", "-c", "python:api.serving"]
+GUNICORN = [sys.executable, "-m", "gunicorn", "-c", "python:api.server.gunicorn_conf"]
 CELERY = [sys.executable, "-m", "celery", "--quiet", "-A", "worker", "worker"]
 GATED_CELERY = gated(CELERY)
 if SPEED != 1:

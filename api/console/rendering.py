@@ -6,8 +6,8 @@ from typing import Any
 
 from flask import Response, render_template, request
 
-from api.console import languages, taste
-from api.console.visitors import visitor
+from api.console import i18n, preferences
+from api.console.access.sessions import visitor
 from jobs.keys import Scope
 
 
@@ -19,12 +19,12 @@ def page(template: str, status: int = 200, *, here: str | None = None, **values:
     page.
     """
     session = visitor().session
-    language = languages.chosen()
+    language = i18n.chosen()
     text = render_template(
         template,
         t=language,
-        languages=languages.LANGUAGES,
-        theme=taste.theme(),
+        languages=i18n.LANGUAGES,
+        theme=preferences.theme(),
         key=session.key if session else None,
         is_admin=session is not None and Scope.ADMIN in session.key.scopes,
         here=here or (request.full_path.removesuffix("?") if request.method == "GET" else "/"),

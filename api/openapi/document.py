@@ -7,11 +7,11 @@ from importlib.metadata import version
 
 from pydantic import BaseModel
 
-from api.openapi.bodies import request_body
 from api.openapi.headers import HEADERS
 from api.openapi.operation import Operation, Parameter, Schema
 from api.openapi.problem import Problem
 from api.openapi.refusals import scopes_of
+from api.openapi.request_bodies import request_body
 from api.openapi.responses import header, responses, shared_errors
 from api.openapi.schemas import schemas
 from api.openapi.sections import SECTIONS, operations

@@ -9,14 +9,14 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from api.openapi.curl import curl
+from api.openapi.code_samples import curl
 from api.openapi.document import document
-from api.openapi.faults import faults
+from api.openapi.error_codes import faults
 from api.openapi.operation import Answer, Operation, Schema
 from api.openapi.refusals import errors_of, scopes_of
+from api.openapi.schema_text import Row, links, rows, words
 from api.openapi.schemas import meanings
 from api.openapi.sections import SECTIONS
-from api.openapi.wording import Row, links, rows, words
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from api.auth import needed_scopes
-from api.openapi.faults import at_their_status, together
+from api.http.auth import needed_scopes
+from api.openapi.error_codes import at_their_status, together
 from api.openapi.operation import Errors, Operation
 from jobs.keys import Scope
 

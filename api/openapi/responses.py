@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from api.openapi.faults import faults
+from api.openapi.error_codes import faults
 from api.openapi.headers import HEADERS, SHARE
 from api.openapi.operation import JSON, MESSAGE, Answer, Link, Operation, Schema
 from api.openapi.problem import Problem

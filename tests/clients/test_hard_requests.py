@@ -10,7 +10,7 @@ from collections.abc import Callable
 import httpx
 import pytest
 
-from api.arrivals import FIRST_S
+from api.server.request_buffer import FIRST_S
 from tests.clients.wire import answer, connected, head, tell
 from tests.eventually import eventually
 from tests.installations import Installation

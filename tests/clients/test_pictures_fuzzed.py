@@ -9,8 +9,8 @@ from PIL import Image
 
 from tests.eventually import eventually
 from tests.installations import Installation, descendants
+from tests.unit.api.images.test_decoder_pool import REFUSALS, mutated
 from tests.unit.api.pictures import encoded, scene
-from tests.unit.api.test_image_door import REFUSALS, mutated
 
 FILES = 300
 UNREAD = {"tif", "bmp", "pdf", "jp2", "ico", "svg"}

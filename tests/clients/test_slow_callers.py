@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 import httpx
 import pytest
 
-from api.arrivals import BYTES_PER_S, FIRST_S, HELD_BYTES
+from api.server.request_buffer import BYTES_PER_S, FIRST_S, HELD_BYTES
 from tests.clients.wire import Answered, answer, connected, head, tell
 from tests.eventually import PATIENCE_S
 from tests.installations import Installation, caller, submit

@@ -25,8 +25,8 @@ from jobs.settings import Settings
 from llava_jobs.embedded import EmbeddedStore
 from tests.faults.proxy import Proxy
 from tests.ledgers import FAILURE
-from tests.unit.api import batching
 from tests.unit.api.conftest import DATA_URI, Caller
+from tests.unit.api.openai import batching
 
 ALL = [Scope.SUBMIT, Scope.READ, Scope.ADMIN]
 HOOK = "https://93.184.216.34/told"

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from packaging.requirements import Requirement
 
 from api.openapi.document import document
-from api.openapi.faults import faults
+from api.openapi.error_codes import faults
 from jobs.settings import Settings
 from llava_jobs.cli import cli
 
@@ -46,7 +46,7 @@ def test_every_error_code_of_the_code_is_documented_and_the_other_way_round() ->
     }
     documented = {code for kind in KINDS for code in faults(kind)}
     assert len(used) > 30
-    assert used - documented == set(), "say in api/openapi/errors.toml what they mean"
+    assert used - documented == set(), "say in api/openapi/error_codes.toml what they mean"
     assert documented - used == {"http_error"} & documented
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from api.admin import CreateKey, RotateKey, SetLimits
+from api.admin.keys import CreateKey, RotateKey, SetLimits
+from api.http.queries import KeysQuery, TenantsQuery
 from api.openapi.answers import Key, KeyList, NewKey, Tenant, TenantList
+from api.openapi.error_codes import at_their_status
 from api.openapi.examples import listed
-from api.openapi.faults import at_their_status
 from api.openapi.operation import Answer, Body, Link, Operation, Section
 from api.openapi.parameters import named, of_query
 from api.openapi.schemas import TENANT
-from api.queries import KeysQuery, TenantsQuery
 
 _KEY_ID = named("key_id", "the key", "4f5a6b7c8d9e")
 _NAME = named("name", "the tenant", "acme", **TENANT)

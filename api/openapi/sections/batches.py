@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from api.batches import BatchesQuery, CreateBatch
-from api.file_form import FileFields
-from api.files import FilesQuery
+from api.openai.batches import BatchesQuery, CreateBatch
+from api.openai.file_upload import FileFields
+from api.openai.files import FilesQuery
 from api.openapi.batch_answers import (
     Batch,
     BatchList,
@@ -16,7 +16,7 @@ from api.openapi.batch_answers import (
     FileList,
     FileReceipt,
 )
-from api.openapi.faults import at_their_status, together
+from api.openapi.error_codes import at_their_status, together
 from api.openapi.operation import Answer, Body, Errors, Form, Link, Operation, Section
 from api.openapi.parameters import named, of_query
 from jobs.batch import BatchStatus

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from api.chat_request import ChatCompletion
+from api.openai.chat_request import ChatCompletion
 from api.openapi import examples
 from api.openapi.answers import Model, ModelList
 from api.openapi.completion import Completion
-from api.openapi.faults import at_their_status, together
+from api.openapi.error_codes import at_their_status, together
 from api.openapi.operation import EVENTS, MESSAGE, Answer, Body, Errors, Link, Operation, Section
 from api.openapi.parameters import named
 from api.openapi.sections.jobs import IDEMPOTENCY_KEY, JOB_ERRORS

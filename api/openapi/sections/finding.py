@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from api.http.queries import EventsQuery, GroupQuery, JobsQuery
 from api.openapi import examples
 from api.openapi.answers import JobEventList, JobList
+from api.openapi.error_codes import at_their_status
 from api.openapi.examples import listed
-from api.openapi.faults import at_their_status
 from api.openapi.group_answers import ErasedGroup, GroupJobs, GroupReceipts
 from api.openapi.operation import Answer, Link, Operation, Section
 from api.openapi.parameters import PREFER, named, of_query
-from api.queries import EventsQuery, GroupQuery, JobsQuery
 
 _GROUP = named("name", "the group", examples.GROUP)
 _EVENT = {

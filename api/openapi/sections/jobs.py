@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from api.jobs.request import CreateJob
 from api.openapi import examples
 from api.openapi.answers import Job
-from api.openapi.faults import at_their_status
+from api.openapi.error_codes import at_their_status
 from api.openapi.operation import EVENTS, Answer, Body, Form, Link, Operation, Section
 from api.openapi.parameters import JOB_ID, PREFER, header
 from api.openapi.receipts import JobReceipt
 from api.openapi.schemas import SHOWN
 from api.openapi.streams import StatusEvent, TokenEvent
-from api.validation import CreateJob
 
 _DETAIL = {"enum": ["auto", "high"], "description": "the `detail` of all pictures"}
 _ITS_ID = {"job_id": "$response.body#/id"}

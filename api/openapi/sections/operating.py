@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from api.admin.operations import DrainWorker, FailuresQuery, OfTenant, RetryFailures
 from api.openapi import examples
+from api.openapi.error_codes import at_their_status
 from api.openapi.examples import listed
-from api.openapi.faults import at_their_status
 from api.openapi.operation import Answer, Body, Operation, Section
 from api.openapi.operator_answers import (
     FailureCounts,
@@ -18,7 +19,6 @@ from api.openapi.operator_answers import (
 )
 from api.openapi.parameters import JOB_ID, named, of_query
 from api.openapi.sections.jobs import RETRY_ERRORS
-from api.operating import DrainWorker, FailuresQuery, OfTenant, RetryFailures
 
 _AT = "2026-11-25T09:00:00.000Z"
 _WORKER = {

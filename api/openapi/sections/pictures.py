@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from api.images.routes import CreateImage
 from api.openapi import examples
 from api.openapi.answers import Image
-from api.openapi.faults import at_their_status
+from api.openapi.error_codes import at_their_status
 from api.openapi.operation import Answer, Body, Form, Link, Operation, Section
 from api.openapi.parameters import named
 from api.openapi.sections.jobs import PICTURE_ERRORS
-from api.uploads import CreateImage
 
 _IMAGE = {
     "id": examples.IMAGE_ID,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from api.openapi.answers import Health, Readiness
-from api.openapi.faults import at_their_status
+from api.openapi.error_codes import at_their_status
 from api.openapi.operation import Answer, Operation, Section
 
 _METRICS = """# TYPE llava_jobs_queued_jobs gauge

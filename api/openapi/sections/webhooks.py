@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from api.openapi import examples
 from api.openapi.answers import DeliveryList, WebhookSecret
+from api.openapi.error_codes import at_their_status
 from api.openapi.examples import listed
-from api.openapi.faults import at_their_status
 from api.openapi.operation import Answer, Body, Operation, Section
 from api.openapi.parameters import JOB_ID
 from api.openapi.receipts import DeliveryReceiptList
-from api.webhooks import EnableUrl
+from api.webhooks.routes import EnableUrl
 
 _DELIVERY = {
     "id": "msg_8f0c6a1d2b3e4f5a6b7c8d9e0f1a2b3c",

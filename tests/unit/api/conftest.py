@@ -21,7 +21,7 @@ from jobs.settings import Settings
 from jobs.signals import Signals
 from jobs.store import connect
 from llava_jobs.embedded import EmbeddedStore
-from tests.unit.api.described import assert_described
+from tests.unit.api.openapi.described import assert_described
 from tests.unit.api.pictures import encoded, scene
 
 PNG = encoded(scene(), "PNG")

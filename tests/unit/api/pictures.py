@@ -9,7 +9,7 @@ from typing import Any
 
 from PIL import Image, ImageChops, ImageDraw, ImageStat
 
-from api.images import CanonicalImage
+from api.images.decoder_pool import CanonicalImage
 
 
 def scene(size: tuple[int, int] = (64, 48)) -> Image.Image:

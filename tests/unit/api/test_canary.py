@@ -18,7 +18,8 @@ FIELDS = {
 PROGRAM = """
 import base64, sys
 from pydantic import SecretStr
-from api import create_app, views
+from api import create_app
+from api.jobs import routes
 from jobs.deliveries import Deliveries
 from jobs.job import Outcome, Status
 from jobs.ledger import Ledger
@@ -53,7 +54,7 @@ def broken(job, position):
     raise RuntimeError(job.conversation.question + "canary-exception")
 
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
-views.represent = broken
+routes.represent = broken
 assert caller.create(question="canary-question").status_code == 500
 caller("CANARY", "/canary?canary=1", headers={"traceparent": "canary", "User-Agent": "canary"})
 caller("GET", "/v1/models", headers={"traceparent": TRACE})

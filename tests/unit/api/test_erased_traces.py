@@ -18,19 +18,10 @@ from llava_jobs.cli import cli
 from llava_jobs.embedded import EmbeddedStore
 from tests.eventually import eventually
 from tests.ledgers import claimed, everything
-from tests.unit.api.batching import (
-    USAGE,
-    asks,
-    begin,
-    feeder,
-    jsonl,
-    line,
-    picture,
-    until,
-)
 from tests.unit.api.conftest import Caller
+from tests.unit.api.jobs.test_refused import uri
+from tests.unit.api.openai.batching import USAGE, asks, begin, feeder, jsonl, line, picture, until
 from tests.unit.api.pictures import encoded
-from tests.unit.api.test_jobs_refused import uri
 
 PIECE = 48
 

@@ -13,9 +13,9 @@ from flask import Flask
 from jobs.job import Outcome, Reason, Status
 from jobs.ledger import Ledger
 from tests.ledgers import FAILURE, everything
-from tests.unit.api import batching
-from tests.unit.api.batching import ENDPOINT, begin, picture, questions, uploaded
 from tests.unit.api.conftest import Caller, assert_problem
+from tests.unit.api.openai import batching
+from tests.unit.api.openai.batching import ENDPOINT, begin, picture, questions, uploaded
 
 WHERE = "say in tests/unit/api/test_other_tenants.py what it names, or shows"
 

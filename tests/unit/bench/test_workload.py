@@ -6,8 +6,8 @@ from itertools import pairwise
 import pytest
 from PIL import Image
 
-from api.decoding import canonicalise
-from api.decoding_wire import Limits
+from api.images.canonical import canonicalise
+from api.images.decoder_protocol import Limits
 from bench.workload import (
     MIXED_ANSWER_TOKENS,
     PICTURE_SIZE,

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from api.decoding import canonicalise
-from api.decoding_wire import Limits
+from api.images.canonical import canonicalise
+from api.images.decoder_protocol import Limits
 from demo.evaluate import answer, held_out, in_detail, load, read_report, share_right, user
 from demo.model import WEIGHTS, new_processor
 from demo.pictures import PICTURES, SCENES, TRUTHS, truths

@@ -153,12 +153,12 @@ def test_processes_have_longer_to_stop_than_they_take() -> None:
     def grace(name: str) -> float:
         return seconds(SERVICES[name]["stop_grace_period"])
 
-    from api import serving
+    from api.server import gunicorn_conf
 
     assert grace("worker") > Settings.model_fields["drain_seconds"].default + 20
     assert grace("worker-cpu") == grace("worker")
     assert grace("deliver") > Settings.model_fields["webhook_timeout_s"].default + 5
-    assert grace("api") > serving.graceful_timeout + 5
+    assert grace("api") > gunicorn_conf.graceful_timeout + 5
     assert grace("nginx") >= grace("api")
 
 

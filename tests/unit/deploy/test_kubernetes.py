@@ -7,7 +7,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from api import serving
+from api.server import gunicorn_conf
 from jobs.settings import Settings
 from tests.deployment import (
     DEPLOY,
@@ -151,7 +151,7 @@ def test_pods_have_longer_to_stop_than_they_take() -> None:
     api = manifests()["Deployment/api"]["spec"]["template"]["spec"]
     for container in api["containers"]:
         [before] = [int(container["lifecycle"]["preStop"]["exec"]["command"][1])]
-        assert grace["Deployment/api"] > before + serving.graceful_timeout + 5
+        assert grace["Deployment/api"] > before + gunicorn_conf.graceful_timeout + 5
 
 
 def test_a_worker_has_a_gpu_a_model_and_room_to_hand_pictures_over() -> None:

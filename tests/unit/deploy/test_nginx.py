@@ -7,11 +7,11 @@ from typing import Any
 import crossplane
 import pytest
 
-from api import serving
-from api.console.languages import language
-from api.openapi.faults import faults
-from api.problems import body
-from api.waiting import LONGEST_WAIT_S
+from api.console.i18n import language
+from api.http.errors import body
+from api.jobs.long_polling import LONGEST_WAIT_S
+from api.openapi.error_codes import faults
+from api.server import gunicorn_conf
 from jobs.errors import JobsError
 from jobs.settings import Settings
 from tests.deployment import DEPLOY, ROOT, SERVICES, command_of, manifests, seconds
@@ -111,7 +111,7 @@ def test_it_waits_longer_than_the_api_lets_callers_wait(
     assert seconds(longest) > Settings.model_fields["chat_timeout_s"].default + 10
     assert seconds(longest) > LONGEST_WAIT_S + 10
     kept = [seconds(args[0]) for args in directives["keepalive_timeout"]]
-    assert min(kept) < serving.keepalive  # the upstream's: nginx hangs up first
+    assert min(kept) < gunicorn_conf.keepalive  # the upstream's: nginx hangs up first
 
 
 def test_it_says_how_it_was_called_and_drops_what_a_caller_says_of_that(

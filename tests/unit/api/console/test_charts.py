@@ -2,8 +2,8 @@
 
 import pytest
 
-from api.console.charts import HEIGHT, jobs_chart, times_chart
-from api.console.languages import language
+from api.console.i18n import language
+from api.console.operations.charts import HEIGHT, jobs_chart, times_chart
 from api.console.sizes import size
 from jobs.figures import Durations, Minute
 

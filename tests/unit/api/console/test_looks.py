@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-STATIC = Path(__file__).parents[4] / "api" / "static"
+STATIC = Path(__file__).parents[4] / "api" / "console" / "static"
 
 
 @pytest.mark.parametrize("name", ["console.css", "operations.css", "docs.css"])

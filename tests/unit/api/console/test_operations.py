@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from api.console.languages import language
+from api.console.i18n import language
 from jobs.job import Outcome, Reason, Status
 from jobs.keys import Keys, Scope
 from jobs.ledger import Ledger

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from api.console.languages import language
+from api.console.i18n import language
 from jobs.keys import Keys, Scope
 from jobs.sessions import Sessions
 from tests.unit.api.conftest import Caller

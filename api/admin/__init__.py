@@ -1,0 +1,1 @@
+"""The routes of administrators: keys, tenants, submissions, workers and failed jobs."""

@@ -1,0 +1,1 @@
+"""Who may see the pages: sessions, scopes, and the defences of a browser."""

@@ -1,0 +1,1 @@
+"""The pages of administrators: what the installation does, its keys and tenants."""

@@ -1,0 +1,1 @@
+"""Images: untrusted bytes in, canonical pixels out of processes that may crash."""

@@ -1,0 +1,1 @@
+"""Jobs: submitted, read, waited for, streamed, canceled, retried and erased."""

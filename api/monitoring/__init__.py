@@ -1,0 +1,1 @@
+"""What Prometheus and load balancers ask: metrics, liveness and readiness."""

@@ -1,0 +1,1 @@
+"""Webhooks: their destinations, and the routes that show and repeat deliveries."""
