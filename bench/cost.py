@@ -16,7 +16,7 @@ from transformers import AutoConfig, LlavaNextProcessor
 from bench.ceilings import Ceilings
 from bench.workload import Question
 from worker.engine import Picture
-from worker.engine.model.loading import tiling_of
+from worker.engine.model.description import tiling_of
 from worker.engine.vision import images
 from worker.engine.vision.images import Tiling
 

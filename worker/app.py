@@ -11,7 +11,8 @@ from jobs.hints import TASK, celery_app, queue_of
 from jobs.logs import configure_logs
 from jobs.settings import Settings
 from worker.broker import HintConnection
-from worker.step import EngineStep, Serving
+from worker.engine.serving import Serving
+from worker.step import EngineStep
 
 
 class Engines(Protocol):

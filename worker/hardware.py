@@ -11,7 +11,8 @@ from transformers import AutoConfig, LlavaNextForConditionalGeneration
 from jobs.settings import Settings
 from worker.engine import SpreadEngine
 from worker.engine.limits import token_bytes
-from worker.engine.model.loading import device_of, tiling_of
+from worker.engine.model.description import tiling_of
+from worker.engine.model.loading import device_of
 
 ON_A_CPU = 32
 FEWEST, MOST = 4, 256

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any
 
 from prometheus_client import (
     CollectorRegistry,
@@ -19,38 +19,10 @@ from prometheus_client.registry import Collector
 
 from jobs.errors import ConfigurationError
 from worker.engine import Result
-
-if TYPE_CHECKING:
-    from worker.engine import Counts, Memory
+from worker.engine.serving import Counting
 
 BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
 LONG_BUCKETS_S = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160, 320)
-
-
-class Counting(Protocol):
-    """What is told of an engine."""
-
-    slots: int
-
-    @property
-    def running(self) -> int:
-        """Requests in the batch."""
-
-    @property
-    def waiting(self) -> int:
-        """Requests that wait to be taken into it."""
-
-    @property
-    def step_age(self) -> float:
-        """Seconds that the current step has taken."""
-
-    @property
-    def counts(self) -> Counts:
-        """Tokens that it has read and generated."""
-
-    @property
-    def memory(self) -> Memory | None:
-        """What it has of its GPUs; None where it has none."""
 
 
 def facts(engine: Counting) -> dict[str, Any]:

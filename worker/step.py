@@ -9,7 +9,7 @@ import secrets
 import socket
 import sys
 from contextlib import ExitStack
-from typing import Any, Protocol
+from typing import Any
 
 from celery import bootsteps
 from celery.worker import state
@@ -27,22 +27,16 @@ from jobs.sweeper import sweeper
 from jobs.tracing import tracer
 from worker.account import Account
 from worker.engine import EngineError
+from worker.engine.serving import Serving
 from worker.leases import Leases
-from worker.metrics import Counting, MetricsServer, WorkerMetrics, facts
+from worker.metrics import MetricsServer, WorkerMetrics, facts
 from worker.narrator import Narrator
 from worker.policy import load_guard
-from worker.tasks import Answering, Desk
-from worker.watchdog import Patience, Stepping, Watchdog
+from worker.tasks import Desk
+from worker.watchdog import Patience, Watchdog
 
 _LOOK_S = 0.2
 _UNSAID = ("without_mingle", "without_gossip", "without_heartbeat")
-
-
-class Serving(Answering, Stepping, Counting, Protocol):
-    """What a worker needs of an engine."""
-
-    def close(self) -> object:
-        """Answer no more."""
 
 
 class EngineStep(bootsteps.StartStopStep):

@@ -6,9 +6,7 @@ import random
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future
 from functools import partial
-from typing import Protocol
 
 import structlog
 
@@ -29,6 +27,7 @@ from worker.engine import (
     Result,
     Turn,
 )
+from worker.engine.serving import Answering
 from worker.leases import Leases, Stop
 from worker.narrator import Narrator
 from worker.policy import Guard, PolicyFailed, Refusal
@@ -40,25 +39,6 @@ STORE_AGAIN_S = 0.5
 HAND_BACK_S = 10.0
 """How long a worker that leaves takes to hand back what it has not ended."""
 FIRST_BACKOFF_MS, LONGEST_BACKOFF_MS = 2_000, 60_000
-
-
-class Handle(Protocol):
-    """A running request of the engine."""
-
-    future: Future[Result]
-
-    def cancel(self) -> object:
-        """Stop at the next step; the future then has what was generated so far."""
-
-    def listen(self, on_text: Callable[[str], object]) -> object:
-        """Have ``on_text`` called with what has been said, and with each piece to come."""
-
-
-class Answering(Protocol):
-    """What the desk needs of an engine."""
-
-    def submit(self, request: Request) -> Handle:
-        """Start to answer."""
 
 
 class Desk:

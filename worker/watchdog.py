@@ -6,7 +6,6 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 import structlog
 
@@ -14,21 +13,12 @@ from jobs.background import Background
 from jobs.errors import JobsError
 from jobs.hints import Hints
 from jobs.ledger import Ledger
+from worker.engine.serving import Stepping
 from worker.leases import Leases
 from worker.tasks import Desk
 
 INTERVAL_S = 1.0
 _log = structlog.get_logger()
-
-
-class Stepping(Protocol):
-    """What the watchdog looks at in an engine."""
-
-    slots: int
-
-    @property
-    def step_age(self) -> float:
-        """Seconds that the current step has taken."""
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from bench.requests import request_of
 from bench.workload import Question
 from worker.engine import Engine, Result
 from worker.engine.limits import STEP_OF
-from worker.engine.model.loading import tiling_of
+from worker.engine.model.description import tiling_of
 
 _WARM = 8
 _CHANGED = 256

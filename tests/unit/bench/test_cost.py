@@ -13,7 +13,7 @@ from bench.cost import BFLOAT16, FLOAT32, FP8, Cost, Costs, Job, jobs_of, least_
 from bench.model import configuration, new_model
 from bench.shape import MISTRAL_7B, TINY
 from bench.workload import one_picture
-from worker.engine.model.loading import tiling_of
+from worker.engine.model.description import tiling_of
 
 
 @pytest.fixture(scope="module")

@@ -16,9 +16,10 @@ from jobs.store import connect
 from llava_jobs.embedded import EmbeddedStore
 from tests.ledgers import MODEL, submitted
 from worker.engine.requests import Request
+from worker.engine.serving import Handle
 from worker.leases import Leases
 from worker.narrator import Narrator
-from worker.tasks import Desk, Handle
+from worker.tasks import Desk
 from worker.watchdog import Patience, Watchdog
 
 AN_HOUR = 3600.0

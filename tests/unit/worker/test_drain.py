@@ -13,9 +13,10 @@ from tests.eventually import PATIENCE_S, eventually
 from tests.ledgers import MODEL, status_of, submitted
 from worker.engine import EngineClosed
 from worker.engine.requests import Request
+from worker.engine.serving import Handle
 from worker.leases import Leases
 from worker.narrator import Narrator
-from worker.tasks import Desk, Handle
+from worker.tasks import Desk
 
 
 class Closing:

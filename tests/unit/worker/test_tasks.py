@@ -20,9 +20,10 @@ from tests.ledgers import MODEL, records, status_of, submitted
 from worker import tasks
 from worker.engine import EngineClosed, EngineFailed, Result
 from worker.engine.requests import Request, Timing
+from worker.engine.serving import Handle
 from worker.leases import Leases
 from worker.narrator import Narrator
-from worker.tasks import Desk, Handle
+from worker.tasks import Desk
 
 
 @pytest.fixture

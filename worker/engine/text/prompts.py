@@ -9,6 +9,7 @@ from jinja2 import TemplateError
 
 from worker.engine.errors import InvalidRequest, ModelError
 from worker.engine.requests import Picture, Turn
+from worker.engine.text.written import Written
 
 
 @dataclass(frozen=True)
@@ -36,15 +37,13 @@ class Prompt:
 class Prompts:
     """Builds prompts as the checkpoint's processor would, safe against what users type.
 
-    Text that spells a control token (`<image>`, `</s>`) becomes ordinary text tokens, by
-    `sanitize_control_tokens` (transformers utils/chat_template_utils.py). It is done with the
-    tokenizer because the processor's own call refuses it for templates that leave the
-    beginning-of-sequence token to the tokenizer, as LLaVA's do.
+    Text that spells a control token (`<image>`, `</s>`) becomes ordinary text tokens (`Written`).
     """
 
     def __init__(self, processor: Any, image_token_id: int, vocabulary: int) -> None:
         self._tokenizer = processor.tokenizer
         self._template = processor.chat_template
+        self._written = Written(processor.tokenizer, processor.chat_template)
         self._image_token_id = image_token_id
         self._vocabulary = vocabulary
         # Encoding switches a flag of the shared tokenizer: two threads at once would read each
@@ -58,7 +57,7 @@ class Prompts:
         Raises InvalidRequest if the template refuses the conversation.
         """
         messages = [
-            {"role": turn.role, "content": [_content(part) for part in turn.parts]}
+            {"role": turn.role, "content": [self._content(part) for part in turn.parts]}
             for turn in conversation
         ]
         with self._lock:
@@ -77,21 +76,16 @@ class Prompts:
 
     def _encode(self, messages: list[dict[str, Any]]) -> list[int]:
         try:
-            encoded = self._tokenizer.apply_chat_template(
-                messages,
-                chat_template=self._template,
-                add_generation_prompt=True,
-                tokenize=True,
-                return_dict=True,
-                sanitize_control_tokens=True,
+            rendered = self._tokenizer.apply_chat_template(
+                messages, chat_template=self._template, add_generation_prompt=True, tokenize=False
             )
         except (TemplateError, ValueError) as error:
-            # Templates raise to refuse a role order; the tokenizer, a text it cannot neutralise.
+            # Templates raise to refuse a role order.
             raise InvalidRequest(
                 "The model's chat template refuses this conversation; alternate user and "
                 "assistant turns, starting with the user."
             ) from error
-        return list(encoded["input_ids"])
+        return self._written.encode(rendered)
 
     def _special_tokens(self, processor: Any) -> tuple[list[int], list[int]]:
         """The tokens that the tokenizer, not the template, puts before and after a prompt."""
@@ -112,8 +106,7 @@ class Prompts:
             "reproduce; use a checkpoint with its original tokenizer files."
         )
 
-
-def _content(part: str | Picture) -> dict[str, str]:
-    if isinstance(part, Picture):
-        return {"type": "image"}
-    return {"type": "text", "text": part}
+    def _content(self, part: str | Picture) -> dict[str, str]:
+        if isinstance(part, Picture):
+            return {"type": "image"}
+        return {"type": "text", "text": self._written.mark(part)}
