@@ -13,6 +13,7 @@ import torch
 
 from worker.engine.answers import Answer
 from worker.engine.attention.choice import kernels_for
+from worker.engine.attention.native import openmp
 from worker.engine.batch.admission import Admission
 from worker.engine.batch.batch import Batch
 from worker.engine.batch.graphs import GraphRunner
@@ -63,6 +64,7 @@ class Engine:
         )
         with torch.inference_mode():
             runner.warm_up()
+        openmp.release()  # of the loading thread: steps run in the engine's own
         self._batch = Batch(runner, resolved)
         words = embedding.vocabulary
         self._intake = Intake(

@@ -110,16 +110,23 @@ def test_the_same_beginning_is_noticed_until_it_has_been_read(batch: Batch) -> N
     assert not batch.shares_unfinished_prefix(prompt(1, 6))
 
 
-def test_prompts_are_read_in_steps_of_their_own(batch: Batch) -> None:
-    speaking = batch.add("a", prompt(1, 1), 8, frozenset(), GREEDY)
+def test_requests_generate_in_the_steps_that_read_other_prompts(batch: Batch) -> None:
+    alone = batch.add("alone", prompt(1, 1), 8, frozenset(), GREEDY)
+    while not alone.finished:
+        batch.step()
+    batch.remove(alone)
+    batch.forget_prefixes()
+
+    generating = batch.add("a", prompt(1, 1), 8, frozenset(), GREEDY)
     batch.step()
     reading = batch.add("b", prompt(2, 4), 8, frozenset(), GREEDY)
-    said = len(speaking.tokens)
+    batch.step()  # 63 of its 65 tokens
+    assert (len(generating.tokens), len(reading.tokens)) == (2, 0)
     batch.step()
-    batch.step()
-    assert (len(speaking.tokens), len(reading.tokens)) == (said, 1)
-    batch.step()
-    assert (len(speaking.tokens), len(reading.tokens)) == (said + 1, 2)
+    assert (len(generating.tokens), len(reading.tokens)) == (3, 1)
+    while not generating.finished:
+        batch.step()
+    assert generating.tokens == alone.tokens
 
 
 def test_a_step_that_advances_nobody_is_an_error(batch: Batch) -> None:

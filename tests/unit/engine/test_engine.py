@@ -223,9 +223,9 @@ def device_for(
         if not fits(requests):
             raise torch.OutOfMemoryError("CUDA out of memory")
 
-    def read_if_it_fits(chunks: list[Chunk]) -> Step:
-        check([chunk.running for chunk in chunks])
-        return read(chunks)
+    def read_if_it_fits(chunks: list[Chunk], generating: list[Running]) -> Step:
+        check([*(chunk.running for chunk in chunks), *generating])
+        return read(chunks, generating)
 
     def generate_if_it_fits(requests: list[Running]) -> Step:
         check(requests)

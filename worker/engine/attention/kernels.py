@@ -45,6 +45,21 @@ class DecodeStep:
     lengths: torch.Tensor
 
 
+@dataclass(frozen=True)
+class MixedStep:
+    """What all layers share in a step that reads prompts and generates beside it.
+
+    Rows of prompts come first. `slots` int64 [tokens + rows]: where all new keys go.
+    """
+
+    prompt: PromptStep
+    decode: DecodeStep
+    slots: torch.Tensor
+
+
+Step = PromptStep | DecodeStep | MixedStep
+
+
 class Kernels(Protocol):
     """How one device does what lies between the matrix products of a decoder layer."""
 

@@ -121,7 +121,8 @@ class Batch:
 
     @torch.inference_mode()
     def step(self) -> None:
-        """Launch one step, which reads prompts or generates a token for each request that may.
+        """Launch one step, which generates a token for each request whose prompt is read, and
+        reads prompts beside.
 
         Where the device computes beside this thread (`runner.is_ahead`), the tokens of the step
         before arrive meanwhile; elsewhere those of this step. Raises RuntimeError if there is
@@ -144,18 +145,19 @@ class Batch:
         return [running for running in self._running.values() if running.is_generating]
 
     def _launch(self) -> Step | None:
-        chunks = next_chunks(self._running.values(), self._step_tokens)
-        if chunks:
-            step = self._runner.read(chunks)
-            for chunk in chunks:
-                chunk.running.read = chunk.end
-                chunk.running.asked = int(chunk.is_last)
-                self._pages.remember(chunk.running.ids[: chunk.end], chunk.running.pages)
-            return step
         generating = self.generating()
-        if not generating:
+        room = max(self._pages.size, self._step_tokens - len(generating))
+        chunks = next_chunks(self._running.values(), room)
+        if chunks:
+            step = self._runner.read(chunks, generating)
+        elif generating:
+            step = self._runner.generate(generating)
+        else:
             return None
-        step = self._runner.generate(generating)
+        for chunk in chunks:
+            chunk.running.read = chunk.end
+            chunk.running.asked = int(chunk.is_last)
+            self._pages.remember(chunk.running.ids[: chunk.end], chunk.running.pages)
         for running in generating:
             running.asked += 1
         return step

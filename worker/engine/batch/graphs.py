@@ -70,6 +70,9 @@ class GraphRunner(Runner):
         self._graphs[size, any(running.draw.temperature > 0 for running in requests)]()
         return self._bring(requests, self._chosen[: len(requests)])
 
+    def _most_pages(self, requests: Sequence[Running]) -> int:  # noqa: ARG002
+        return self._longest  # as in a graph: tables of one width need one compiled kernel
+
     def _captured(self, size: int, draws: bool) -> None:
         """One step of so many rows, told and heard at fixed addresses."""
         seats, lengths = self._told[:, :size]

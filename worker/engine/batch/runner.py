@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from worker.engine.attention.kernels import DecodeStep, Kernels, PromptStep
+from worker.engine.attention.kernels import DecodeStep, Kernels, MixedStep, PromptStep
 from worker.engine.batch.running import Running
 from worker.engine.batch.sampling import COLUMNS, Draws, Sampling
 from worker.engine.batch.scheduling import Chunk
@@ -90,47 +90,62 @@ class Runner:
         row = [*pages, *[0] * (self._longest - len(pages)), *draw.columns()]
         self._seats[seat] = self._upload(row, torch.int32)
 
-    def read(self, chunks: Sequence[Chunk]) -> Step:
-        """Read parts of prompts; those whose prompt ends bring the answer's first token."""
+    def read(self, chunks: Sequence[Chunk], generating: Sequence[Running] = ()) -> Step:
+        """Read parts of prompts, and in the same step generate a token for each of some requests
+        whose prompts are read; a prompt whose end is read brings the answer's first token."""
         ids = [token for chunk in chunks for token in chunk.running.ids[chunk.start : chunk.end]]
         positions = [place for chunk in chunks for place in range(chunk.start, chunk.end)]
-        step = self._prompt_step(chunks)
-        ends = zip(step.on_host[0][1:], chunks, strict=True)
+        prompt = self._prompt_step(chunks)
+        ends = zip(prompt.on_host[0][1:], chunks, strict=True)
         last = [(end - 1, chunk.running) for end, chunk in ends if chunk.is_last]
-        requests = [running for _, running in last]
-        scores = self._decoder(
-            self._embedding(self._upload(ids)),
-            self._upload(positions),
-            step,
-            self._caches,
-            self._upload([row for row, _ in last]),
-        )
-        seats = self._upload([running.seat for running in requests])
-        lengths = self._upload([len(running.ids) for running in requests])
-        drawing = [i for i, running in enumerate(requests) if running.draw.temperature > 0]
-        return self._bring(requests, self._choose(scores, seats, lengths, drawing))
+        requests = [*(running for _, running in last), *generating]
+        rows = [*(row for row, _ in last), *range(len(ids), len(ids) + len(generating))]
+        seats, lengths = self._seats_and_lengths(requests)
+        x, places = self._embedding(self._upload(ids)), self._upload(positions)
+        step: PromptStep | MixedStep = prompt
+        if generating:
+            old = slice(len(last), None)
+            decode = self._decode_step(seats[old], lengths[old], self._most_pages(generating))
+            step = MixedStep(prompt, decode, torch.cat([prompt.slots, decode.slots]))
+            x = torch.cat([x, self._words(seats[old])])
+            places = torch.cat([places, lengths[old] - 1])
+        scores = self._decoder(x, places, step, self._caches, self._upload(rows))
+        return self._bring(requests, self._choose(scores, seats, lengths, _drawing(requests)))
 
     def generate(self, requests: Sequence[Running]) -> Step:
         """Generate a token for each of some requests whose prompts are read."""
+        seats, lengths = self._seats_and_lengths(requests)
+        pages = self._most_pages(requests)
+        return self._bring(requests, self._decode(seats, lengths, pages, _drawing(requests)))
+
+    def _seats_and_lengths(self, requests: Sequence[Running]) -> tuple[torch.Tensor, torch.Tensor]:
+        """int64 [requests] each; a length counts the keys up to the token to be chosen."""
         seats = self._upload([running.seat for running in requests])
-        lengths = self._upload([running.length for running in requests])
-        drawing = [i for i, running in enumerate(requests) if running.draw.temperature > 0]
-        pages = -(-max(running.length for running in requests) // self._page)
-        return self._bring(requests, self._decode(seats, lengths, pages, drawing))
+        return seats, self._upload([running.length for running in requests])
+
+    def _most_pages(self, requests: Sequence[Running]) -> int:
+        return -(-max(running.length for running in requests) // self._page)
 
     def _decode(
         self, seats: torch.Tensor, lengths: torch.Tensor, pages: int, drawing: Sequence[int] | None
     ) -> torch.Tensor:
         """Generate a token for each of some seats, int64 [rows], whose keys, the new one included,
         are `lengths`, int64 [rows], and take at most so many pages."""
+        step = self._decode_step(seats, lengths, pages)
+        scores = self._decoder(self._words(seats), lengths - 1, step, self._caches)
+        return self._choose(scores, seats, lengths, drawing)
+
+    def _decode_step(self, seats: torch.Tensor, lengths: torch.Tensor, pages: int) -> DecodeStep:
         table = self._seats[seats, :pages]
         positions = lengths - 1
         page = table.gather(1, (positions // self._page).unsqueeze(1)).squeeze(1).long()
         slots = page * self._page + positions % self._page
-        step = DecodeStep(slots, table, lengths.int())
-        words = self._embedding.words(self._last[seats])
-        scores = self._decoder(words, positions, step, self._caches)
-        return self._choose(scores, seats, lengths, drawing)
+        return DecodeStep(slots, table, lengths.int())
+
+    def _words(self, seats: torch.Tensor) -> torch.Tensor:
+        """The embedded last tokens of seats: int64 [rows] -> [rows, hidden]."""
+        words: torch.Tensor = self._embedding.words(self._last[seats])
+        return words
 
     def _choose(
         self,
@@ -188,6 +203,11 @@ class Runner:
     def _send(self, host: torch.Tensor) -> torch.Tensor:
         """Take a tensor to the device."""
         return host.to(self._device)
+
+
+def _drawing(requests: Sequence[Running]) -> list[int]:
+    """Which requests do not take the highest score."""
+    return [i for i, running in enumerate(requests) if running.draw.temperature > 0]
 
 
 def new_caches(model: Any, limits: Resolved) -> list[Cache]:

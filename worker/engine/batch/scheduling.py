@@ -1,4 +1,4 @@
-"""What the next step does: reads prompts, or generates."""
+"""What the next step reads of the prompts."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -23,8 +23,8 @@ class Chunk:
 def next_chunks(requests: Iterable[Running], tokens: int) -> list[Chunk]:
     """What is to be read of the prompts in one step of at most so many tokens, oldest first.
 
-    A step either reads prompts or generates, and prompts come first: the sooner a request generates
-    the fuller the steps that follow, and slots bound how long the others wait.
+    Requests whose prompts are read generate in the same step: the weights pass through memory once
+    for both, and nobody's answer stands still while others are read.
     """
     chunks: list[Chunk] = []
     for running in requests:

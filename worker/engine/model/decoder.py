@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import torch
 
-from worker.engine.attention.kernels import DecodeStep, Kernels, PromptStep
+from worker.engine.attention.kernels import DecodeStep, Kernels, MixedStep, Step
 from worker.engine.errors import ModelError
 from worker.engine.model.projections import Packed, Projection, can_pack, projection
 
@@ -70,7 +70,7 @@ class Layer:
         self,
         x: torch.Tensor,
         turns: tuple[torch.Tensor, torch.Tensor],
-        step: PromptStep | DecodeStep,
+        step: Step,
         cache: Cache,
     ) -> torch.Tensor:
         """x [tokens, hidden] -> the same; `turns` are cosines and sines of the positions."""
@@ -79,14 +79,28 @@ class Layer:
         query, key, value = kernels.rotate_and_store(
             qkv.view(len(x), -1, self._dim), *turns, step.slots, *cache, self._heads
         )
-        if isinstance(step, DecodeStep):
-            seen = kernels.decode(query, *cache, step, self._scale)
-        else:
-            if step.reads is not None:
-                key, value = (half.flatten(0, 1)[step.reads] for half in cache)
-            seen = kernels.prompt(query, key, value, step, self._scale)
+        seen = self._attend(query, key, value, step, cache)
         x = self._out.plus(seen.reshape(len(x), -1), x)
         return self._mlp(kernels.norm(x, self._second, self._eps), x)
+
+    def _attend(
+        self,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        step: Step,
+        cache: Cache,
+    ) -> torch.Tensor:
+        """query [tokens, heads, dim], key and value [tokens, groups, dim] -> as query."""
+        if isinstance(step, DecodeStep):
+            return self._kernels.decode(query, *cache, step, self._scale)
+        if isinstance(step, MixedStep):
+            end = len(step.prompt.slots)
+            read = self._attend(query[:end], key[:end], value[:end], step.prompt, cache)
+            return torch.cat([read, self._attend(query[end:], key, value, step.decode, cache)])
+        if step.reads is not None:
+            key, value = (half.flatten(0, 1)[step.reads] for half in cache)
+        return self._kernels.prompt(query, key, value, step, self._scale)
 
 
 class Decoder:
@@ -110,7 +124,7 @@ class Decoder:
         self,
         x: torch.Tensor,
         positions: torch.Tensor,
-        step: PromptStep | DecodeStep,
+        step: Step,
         caches: list[Cache],
         rows: torch.Tensor | None = None,
     ) -> torch.Tensor:

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from ctypes import create_string_buffer
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 
+from tests.eventually import eventually
 from worker.engine.attention.cpu import Cpu
 from worker.engine.attention.native import openmp
 from worker.engine.attention.native.compiling import address
@@ -73,6 +75,26 @@ def test_without_gnus_interface_the_calling_thread_does_all(
     monkeypatch.setattr(openmp, "_parallel", lambda: None)
     with torch_threads(2):
         assert calls(1 << 20) == 1
+
+
+def test_threads_that_wait_for_the_caller_can_be_ended_and_come_back(wanted: int) -> None:
+    with torch_threads(wanted), ThreadPoolExecutor(1) as other:
+
+        def started() -> int:
+            before = threads()
+            torch.ones(1 << 20).add_(1)
+            with_team = threads()
+            openmp.release()
+            eventually(lambda: len(threads()) == len(with_team) - (wanted - 1), "they have ended")
+            torch.ones(1 << 20).add_(1)
+            return len(threads()) - len(before)
+
+        assert other.submit(started).result() == wanted - 1
+
+
+def test_a_library_without_the_call_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(openmp, "_symbol", lambda _: None)
+    openmp.release()
 
 
 def test_what_cannot_be_kept_in_a_file_is_compiled_all_the_same() -> None:

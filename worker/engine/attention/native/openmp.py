@@ -31,17 +31,39 @@ def run(function: int, arguments: Any, size: int) -> None:
         parallel(function, arguments, threads, 0)
 
 
+def release() -> None:
+    """End the OpenMP threads that wait for the calling thread.
+
+    GNU's library stops waiting actively as soon as it has more threads than there are processors,
+    whoever started them; from then on the kernel wakes a thread at each parallel region. A model
+    that is loaded in one thread and answers in another would have twice as many. Does nothing where
+    the library does not know the call (OpenMP 5.0's `omp_pause_resource_all`).
+    """
+    pause = _symbol("omp_pause_resource_all")
+    if pause is not None:
+        pause.argtypes, pause.restype = [ctypes.c_int], ctypes.c_int
+        pause(_SOFT)
+
+
+_SOFT = 1
 _CALL = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 
 
 @cache
 def _parallel() -> Any:
     """GOMP_parallel(function, arguments, threads, flags) as torch's own library finds it."""
-    path = Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"
-    try:
-        parallel = ctypes.CDLL(str(path), mode=os.RTLD_NOLOAD | os.RTLD_NOW).GOMP_parallel
-    except (AttributeError, OSError):
+    parallel = _symbol("GOMP_parallel")
+    if parallel is None:
         return None
     parallel.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint]
     parallel.restype = None
     return parallel
+
+
+def _symbol(name: str) -> Any:
+    """A function of the OpenMP library that torch has loaded; None where it has none."""
+    path = Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"
+    try:
+        return getattr(ctypes.CDLL(str(path), mode=os.RTLD_NOLOAD | os.RTLD_NOW), name)
+    except (AttributeError, OSError):
+        return None
