@@ -37,7 +37,6 @@ class Fleet:
             renew_ms="200",
             sweep_ms="100",
             drain_seconds="1",
-            claim_stall_seconds="3",
         )
         self._running: list[Running] = []
         client = connect(store.url)
@@ -102,7 +101,6 @@ def test_a_drained_worker_finishes_what_it_has_and_stays_until_it_is_resumed(
         eventually(lambda: state() == "drained", "it holds nothing")
         assert http.get(f"/v1/jobs/{second}").json()["status"] == "queued"
 
-        # Loading takes longer than a worker that claims nothing is otherwise given.
         other = fleet.start(*CELERY)
         assert ended(http, second)["status"] == "succeeded"
         assert http.get(f"/v1/jobs/{second}").json()["attempts"][0]["worker"] != name

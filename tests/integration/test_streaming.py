@@ -56,7 +56,7 @@ def test_a_right_answer_is_told_word_by_word(answering: Installation) -> None:
 def test_a_long_answer_is_heard_while_it_grows_over_broken_connections(
     http: httpx.Client, gate: Gate, picture: bytes
 ) -> None:
-    job_id = submit(http, picture, max_new_tokens="400")["id"]
+    job_id = submit(http, picture, max_new_tokens="1000")["id"]
     seen: list[Told] = []
     for turn in range(1, 6):
         gate.close(turn * BEGINNING)
