@@ -58,10 +58,10 @@ class Settings(BaseSettings):
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         default="auto", description="precision of weights; auto: float32 on CPU, bfloat16 on GPU"
     )
-    quantize: Literal["none", "int8", "int4", "fp8"] = Field(
+    quantize: Literal["none", "int8", "fp8", "int4", "nf4"] = Field(
         default="none",
-        description="bits of the language model's weights: int8 anywhere; int4 and fp8 on a GPU "
-        "of CUDA compute capability 8.0 and 8.9 or more",
+        description="bits of the language model's weights: int8 and nf4 (4 bits) anywhere; int4 "
+        "and fp8 on a GPU of CUDA compute capability 8.0 and 8.9 or more",
     )
     slow_attention: bool = Field(
         default=False, description="on a GPU, torch's plain attention: several times slower"

@@ -18,7 +18,7 @@ def __getattr__(name: str) -> Any:
         try:
             settings = Settings()
             _ = settings.required_redis_url  # said before torch, which takes seconds to load
-            if settings.quantize in ("none", "fp8"):
+            if settings.quantize not in ("int8", "int4"):
                 # transformers imports torchao wherever there is one, and it is slow to import.
                 sys.modules["torchao"] = None  # type: ignore[assignment]
             from worker import loading

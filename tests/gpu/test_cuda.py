@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from demo.model import new_model, new_processor
+from demo.model import WEIGHTS, new_model, new_processor
 from tests.unit.engine.conftest import Checkpoint, ask, paint
 from worker.engine import Engine, Limits
 from worker.engine.model import loading
@@ -60,3 +60,21 @@ def test_an_engine_says_how_much_of_the_gpu_it_has(engines: tuple[Engine, Checkp
     memory = engines[0].memory
     assert memory is not None
     assert 0 < memory.used < memory.total
+
+
+def test_a_model_in_nf4_answers_in_captured_steps() -> None:
+    limits = Limits(slots=8, cache_tokens=64 * PAGE)
+    engine = Engine.load(WEIGHTS, device="cuda", quantize="nf4", limits=limits)
+    whole = Engine.load(WEIGHTS, device="cuda", limits=limits)
+    try:
+        requests = [
+            ask(paint(128, 128, i), "What colour is the light?", ignore_eos=False) for i in range(8)
+        ]
+        said, wanted = (
+            [answer.result().text for answer in map(each.submit, requests)]
+            for each in (engine, whole)
+        )
+        assert sum(a == b for a, b in zip(said, wanted, strict=True)) >= 6
+    finally:
+        engine.close()
+        whole.close()

@@ -18,26 +18,38 @@ from demo.questions import KINDS, LANGUAGES
 from tests.unit.engine.conftest import Checkpoint, ask, encoded, paint
 from worker.engine import Engine, Limits, ModelError
 from worker.engine.model import loading, quantization
+from worker.engine.model.quantization import Quantize
+
+
+@pytest.fixture(scope="module", params=["int8", "nf4"])
+def mode(request: pytest.FixtureRequest) -> Quantize:
+    """What runs on a CPU, too."""
+    mode: Quantize = request.param
+    return mode
 
 
 @pytest.fixture(scope="module")
-def quantized() -> Checkpoint:
-    """The demo model in int8 as plain transformers runs it."""
+def quantized(mode: Quantize) -> Checkpoint:
+    """The demo model in fewer bits as plain transformers runs it."""
     model = LlavaNextForConditionalGeneration.from_pretrained(WEIGHTS).eval()
-    quantization.quantize(model, "int8", "cpu")
+    quantization.quantize(model, mode, "cpu")
     return Checkpoint(model, LlavaNextProcessor.from_pretrained(WEIGHTS))
 
 
 @pytest.fixture(scope="module")
-def engine() -> Iterator[Engine]:
-    """An engine on the demo model in int8."""
-    engine = Engine.load(WEIGHTS, device="cpu", quantize="int8", limits=Limits(slots=16))
+def engine(mode: Quantize) -> Iterator[Engine]:
+    """An engine on the demo model in fewer bits."""
+    engine = Engine.load(WEIGHTS, device="cpu", quantize=mode, limits=Limits(slots=16))
     yield engine
     engine.close()
 
 
 def linears(module: Any) -> dict[str, nn.Linear]:
     return {name: m for name, m in module.named_modules() if isinstance(m, nn.Linear)}
+
+
+def is_plain(linear: nn.Linear) -> bool:
+    return type(linear.weight.data) is torch.Tensor
 
 
 def size(module: Any) -> int:
@@ -81,13 +93,11 @@ def test_the_language_models_layers_take_a_quarter_of_float32(quantized: Checkpo
 
 
 def test_everything_else_stays_as_it_is(quantized: Checkpoint) -> None:
-    model = quantized.model
-    changed = {
-        name for name, m in linears(model).items() if type(m.weight.data) is not torch.Tensor
-    }
-    inner = linears(model.model.language_model)
-    assert changed == {f"model.language_model.{name}" for name in inner}
-    assert len(inner) == 7 * len(model.model.language_model.layers)
+    whole = LlavaNextForConditionalGeneration.from_pretrained(WEIGHTS)
+    plain = {name for name, m in linears(quantized.model).items() if is_plain(m)}
+    inner = {f"model.language_model.{name}" for name in linears(whole.model.language_model)}
+    assert linears(whole).keys() - plain == inner
+    assert len(inner) == 7 * len(whole.model.language_model.layers)
 
 
 # Refusals
@@ -116,9 +126,14 @@ def test_a_gpu_that_is_too_old_is_refused(monkeypatch: pytest.MonkeyPatch) -> No
     quantization.check("int4", "cuda:1", "bfloat16")
 
 
-def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "torchao.quantization", None)
-    assert "pip install 'llava-jobs[quantize]'" in refusal("int8", device="cpu")
+@pytest.mark.parametrize(
+    ("mode", "package"), [("int8", "torchao.quantization"), ("nf4", "bitsandbytes.functional")]
+)
+def test_a_missing_package_is_named(
+    mode: str, package: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    assert "pip install 'llava-jobs[quantize]'" in refusal(mode, device="cpu")
 
 
 def test_a_model_that_does_not_fit_in_fewer_bits_either_is_refused(

@@ -1,6 +1,7 @@
 """Weights of fewer bits: the language model's linear layers, which are most of a model.
 
-int8 and int4 are torchao's, whose inputs stay as they are; fp8 is ours (worker.engine.model.fp8).
+int8 and int4 are torchao's and nf4 is bitsandbytes', whose inputs stay as they are; fp8 is ours
+(worker.engine.model.fp8).
 
 Vision tower, projector, embeddings and output layer keep their precision: together they are a
 twelfth of the smallest released model, and the answers depend on them most.
@@ -11,12 +12,13 @@ from typing import Any, Literal
 import torch
 
 from worker.engine.errors import ModelError
-from worker.engine.model import fp8
+from worker.engine.model import fp8, nf4
 
-Quantize = Literal["none", "int8", "int4", "fp8"]
+Quantize = Literal["none", "int8", "fp8", "int4", "nf4"]
 
 CAPABILITY = {"int4": (8, 0), "fp8": (8, 9)}
-"""The least CUDA compute capability (torchao quantization/quant_api.py); int8 runs anywhere."""
+"""The least CUDA compute capability (torchao quantization/quant_api.py); int8 and nf4 run
+anywhere, nf4 on capability 6.0 or more (bitsandbytes' installation guide)."""
 
 INT4_GROUP = 128
 
@@ -28,7 +30,9 @@ def check(mode: Quantize, device: str, dtype: str) -> None:
     """
     if mode == "none":
         return
-    if mode != "fp8":
+    if mode == "nf4":
+        nf4.bitsandbytes()
+    elif mode != "fp8":
         _check_torchao(mode)
     least = CAPABILITY.get(mode)
     if least is None:
@@ -52,8 +56,9 @@ def quantize(model: Any, mode: Quantize, device: str) -> None:
     """Quantise a model's language linears in place, each once it is on `device`.
 
     So a model that fits the device only when quantised never has to be there in full. Weights are
-    int8 per output channel, int4 in groups of 128, or float8 per output channel with inputs made
-    float8 per token at run time. Raises ModelError if the device has too little memory.
+    int8 per output channel, int4 in groups of 128, nf4 in blocks of 64, or float8 per output
+    channel with inputs made float8 per token at run time. Raises ModelError if the device has too
+    little memory.
     """
     if mode == "none":
         return
@@ -61,6 +66,8 @@ def quantize(model: Any, mode: Quantize, device: str) -> None:
     try:
         if mode == "fp8":
             fp8.quantize(language, where)
+        elif mode == "nf4":
+            nf4.quantize(language, where, model.dtype)
         else:
             from torchao.quantization import quantize_
 
