@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -82,5 +82,22 @@ MISTRAL_7B = Shape(
     initial_std=0.02,
 )
 """llava-hf/llava-v1.6-mistral-7b-hf."""
+
+VICUNA_7B = replace(MISTRAL_7B, intermediate=11008, kv_heads=32, context=4096)
+"""llava-hf/llava-v1.6-vicuna-7b-hf."""
+
+VICUNA_13B = replace(VICUNA_7B, hidden=5120, intermediate=13824, layers=40, heads=40, kv_heads=40)
+"""llava-hf/llava-v1.6-vicuna-13b-hf."""
+
+YI_34B = replace(
+    VICUNA_7B,
+    hidden=7168,
+    intermediate=20480,
+    layers=60,
+    heads=56,
+    kv_heads=8,
+    vocabulary=64064,
+)
+"""llava-hf/llava-v1.6-34b-hf."""
 
 SHAPES = {"tiny": TINY, "small": SMALL, "mistral-7b": MISTRAL_7B}

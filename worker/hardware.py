@@ -3,24 +3,35 @@
 from __future__ import annotations
 
 import os
+from importlib.resources import files
 from typing import Any
 
 import torch
-from transformers import AutoConfig, LlavaNextForConditionalGeneration
+from transformers import AutoConfig
 
-from jobs.settings import Settings
+from jobs.settings import DEMO_MODEL, Settings
 from worker.engine import SpreadEngine
-from worker.engine.limits import token_bytes
-from worker.engine.model.description import tiling_of
-from worker.engine.model.loading import device_of
+from worker.engine.memory import FEWEST_SLOTS, plan
+from worker.engine.model.loading import device_of, dtype_of
+from worker.engine.model.quantization import Quantize
 
 ON_A_CPU = 32
-FEWEST, MOST = 4, 256
-SHARE_FOR_CACHE = 0.8
-"""Of the memory that the weights leave free; the rest is for what a step computes."""
-WORDS = 512
-"""Tokens of question and answer that a job is reckoned with, beside one picture of most tokens."""
-BYTES_A_WEIGHT = {"none": 2.0, "int8": 1.0, "fp8": 1.0, "int4": 0.6}
+MOST_SLOTS = 256
+
+
+def model_of(settings: Settings) -> str:
+    """Return the folder or the hub's name of the model that settings name."""
+    return str(files("demo") / "weights") if settings.model == DEMO_MODEL else settings.model
+
+
+def config_of(settings: Settings) -> Any | None:
+    """Return the model's configuration; None where it cannot be read: loading will say why."""
+    try:
+        return AutoConfig.from_pretrained(
+            model_of(settings), revision=settings.model_revision, trust_remote_code=False
+        )
+    except (OSError, ValueError):
+        return None
 
 
 def slots(settings: Settings) -> int:
@@ -33,26 +44,30 @@ def slots(settings: Settings) -> int:
     if settings.slots is not None:
         return settings.slots
     place = device_of(settings.device)
-    if place == "cpu":
+    config = None if place == "cpu" else config_of(settings)
+    if config is None:
         return ON_A_CPU
-    try:
-        config = AutoConfig.from_pretrained(
-            settings.model, revision=settings.model_revision, trust_remote_code=False
-        )
-    except (OSError, ValueError):
-        return ON_A_CPU
-    memory, _ = torch.cuda.mem_get_info(place)
-    return slots_that_fit(memory, config, BYTES_A_WEIGHT[settings.quantize])
+    free, _ = torch.cuda.mem_get_info(place)
+    dtype = getattr(torch, dtype_of(settings.dtype, place))
+    return slots_that_fit(free, config, settings.quantize, dtype)
 
 
-def slots_that_fit(memory: int, config: Any, bytes_a_weight: float) -> int:
-    """Return how many jobs of ordinary length the cache holds on a GPU with `memory` free bytes."""
-    with torch.device("meta"):
-        weights = LlavaNextForConditionalGeneration(config).num_parameters() * bytes_a_weight
-    text, picture = config.get_text_config(), tiling_of(config).max_tokens
-    features = picture * text.hidden_size * torch.bfloat16.itemsize
-    job = (picture + WORDS) * token_bytes(text, torch.bfloat16) + features
-    return min(MOST, max(FEWEST, int(SHARE_FOR_CACHE * (memory - weights) / job)))
+def slots_that_fit(free: int, config: Any, quantize: Quantize, dtype: torch.dtype) -> int:
+    """Return how many jobs of ordinary length the cache holds on a GPU with `free` bytes."""
+    return min(MOST_SLOTS, max(FEWEST_SLOTS, plan(config, quantize, dtype).jobs(free)))
+
+
+def largest_step(settings: Settings) -> tuple[int | None, int | None]:
+    """Return the tokens of a step and the tiles of a pass that a GPU has room for beside its cache;
+    (None, None), for what the engine takes by itself, where there is no GPU or no configuration."""
+    place = device_of(settings.device)
+    config = None if place == "cpu" else config_of(settings)
+    if config is None:
+        return None, None
+    free, _ = torch.cuda.mem_get_info(place)
+    dtype = getattr(torch, dtype_of(settings.dtype, place))
+    planned = plan(config, settings.quantize, dtype, slots(settings))
+    return planned.step_tokens(free), planned.tiles_per_pass(free)
 
 
 def preprocess_processes(settings: Settings) -> int:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from importlib.resources import files
-
-from jobs.settings import DEMO_MODEL, Settings
+from jobs.settings import Settings
+from worker.cards import check
 from worker.engine import Engine, Limits, ModelError, SpreadEngine
-from worker.hardware import preprocess_processes, slots
+from worker.hardware import largest_step, model_of, preprocess_processes, slots
 
 __all__ = ["load_engine", "slots"]
 
 
 def load_engine(settings: Settings) -> Engine | SpreadEngine:
     """Return the engine of the model in ``settings``, loaded and warm; raises ModelError."""
-    model = str(files("demo") / "weights") if settings.model == DEMO_MODEL else settings.model
+    model = model_of(settings)
     if settings.device_map:
         if settings.quantize != "none":
             raise ModelError(
@@ -26,6 +25,8 @@ def load_engine(settings: Settings) -> Engine | SpreadEngine:
             dtype=settings.dtype,
             device_map=settings.device_map,
         )
+    check(settings)
+    step_tokens, tiles = largest_step(settings)
     return Engine.load(
         model,
         revision=settings.model_revision,
@@ -36,6 +37,8 @@ def load_engine(settings: Settings) -> Engine | SpreadEngine:
         limits=Limits(
             slots=slots(settings),
             cache_tokens=settings.cache_tokens or None,
+            step_tokens=step_tokens,
+            tiles_per_pass=tiles,
             processes=preprocess_processes(settings),
         ),
     )

@@ -8,6 +8,8 @@ import torch
 PAGES_OF = {"cpu": 32, "cuda": 256}
 STEP_OF = {"cpu": 2048, "cuda": 8192}
 TILES_OF = {"cpu": 16, "cuda": 64}
+SHARE_FOR_CACHE = 0.8
+"""Of what is free on a GPU once weights and picture table are there; the rest is for steps."""
 CPU_CACHE_BYTES = 1 << 30
 CPU_TOKENS_PER_SLOT = 1024
 
@@ -44,7 +46,7 @@ class Limits:
             cache = min(
                 wish, CPU_CACHE_BYTES // token_bytes(model.config.get_text_config(), model.dtype)
             )
-        pictures = self.picture_tokens or max(self.slots * (tokens_per_picture + 1), context)
+        pictures = self.picture_tokens or picture_tokens(self.slots, context, tokens_per_picture)
         return Resolved(
             context=context,
             slots=self.slots,
@@ -70,6 +72,12 @@ class Resolved:
     page_tokens: int
     picture_tokens: int
     tiles_per_pass: int
+
+
+def picture_tokens(slots: int, context: int, tokens_per_picture: int) -> int:
+    """The image tokens whose features are kept: a picture of most tokens for each slot, and what
+    one request may show at the least."""
+    return max(slots * (tokens_per_picture + 1), context)
 
 
 def key_shape(config: Any) -> tuple[int, int]:

@@ -110,12 +110,14 @@ def refusal(mode: Any, **options: str) -> str:
     return caught.value.message
 
 
-@pytest.mark.parametrize(("mode", "least"), [("int4", "8.0"), ("fp8", "8.9")])
-def test_a_mode_for_gpus_is_refused_on_a_cpu(mode: str, least: str) -> None:
+@pytest.mark.parametrize(
+    ("mode", "least", "instead"), [("int4", "8.0", "nf4"), ("fp8", "8.9", "int8")]
+)
+def test_a_mode_for_gpus_is_refused_on_a_cpu(mode: str, least: str, instead: str) -> None:
     message = refusal(mode, device="cpu")
     assert f"capability {least}" in message
     assert "cpu is none" in message
-    assert "use int8" in message
+    assert f"use {instead}" in message
 
 
 def test_a_gpu_that_is_too_old_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

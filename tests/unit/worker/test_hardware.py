@@ -1,48 +1,37 @@
 """A worker takes on what its machine and its model can bear, unless it is told."""
 
 import pytest
-from transformers import CLIPVisionConfig, LlamaConfig, LlavaNextConfig, MistralConfig
+import torch
 
+from bench.model import configuration
+from bench.shape import MISTRAL_7B, VICUNA_7B, VICUNA_13B, Shape
 from jobs.settings import Settings
 from worker.hardware import preprocess_processes, slots, slots_that_fit
 
 GIB = 2**30
-TOWER = {
-    "hidden_size": 1024,
-    "intermediate_size": 4096,
-    "num_hidden_layers": 24,
-    "num_attention_heads": 16,
-    "image_size": 336,
-    "patch_size": 14,
-}
-GRIDS = [[336, 672], [672, 336], [672, 672], [1008, 336], [336, 1008]]
-MISTRAL_7B = MistralConfig(vocab_size=32064, num_hidden_layers=32)
-VICUNA_7B = LlamaConfig(vocab_size=32064)
-VICUNA_13B = LlamaConfig(
-    vocab_size=32064,
-    hidden_size=5120,
-    intermediate_size=13824,
-    num_hidden_layers=40,
-    num_attention_heads=40,
-)
 
 
 @pytest.mark.parametrize(
-    ("text", "gib", "wanted"),
+    ("shape", "gib", "wanted"),
     [
-        (MISTRAL_7B, 139, 225),  # all but 20 % of what 15 GB of weights leave, at 453 MiB a job
+        (MISTRAL_7B, 139, 225),  # a share of what the weights leave, at 453 MiB a job
         (MISTRAL_7B, 78, 115),
-        (MISTRAL_7B, 22, 14),
+        (MISTRAL_7B, 22, 13),
         (VICUNA_7B, 139, 59),
-        (VICUNA_13B, 78, 16),
-        (VICUNA_13B, 24, 4),
+        (VICUNA_13B, 78, 15),
+        (VICUNA_13B, 30, 4),
     ],
 )
-def test_slots_follow_memory_and_model(text: MistralConfig, gib: int, wanted: int) -> None:
-    config = LlavaNextConfig(
-        vision_config=CLIPVisionConfig(**TOWER), text_config=text, image_grid_pinpoints=GRIDS
+def test_slots_follow_memory_and_model(shape: Shape, gib: int, wanted: int) -> None:
+    assert slots_that_fit(gib * GIB, configuration(shape), "none", torch.bfloat16) == wanted
+
+
+def test_fewer_bits_leave_room_for_more_jobs() -> None:
+    whole, less = (
+        slots_that_fit(22 * GIB, configuration(MISTRAL_7B), mode, torch.bfloat16)
+        for mode in ("none", "nf4")
     )
-    assert slots_that_fit(gib * GIB, config, 2.0) == wanted
+    assert less > 2 * whole
 
 
 def test_on_a_cpu_pictures_are_prepared_by_the_threads_that_wait() -> None:

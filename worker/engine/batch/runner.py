@@ -17,12 +17,9 @@ from worker.engine.batch.running import Running
 from worker.engine.batch.sampling import COLUMNS, Draws, Sampling
 from worker.engine.batch.scheduling import Chunk
 from worker.engine.errors import ModelError
-from worker.engine.limits import Resolved, key_shape, token_bytes
+from worker.engine.limits import SHARE_FOR_CACHE, Resolved, key_shape, token_bytes
 from worker.engine.model.decoder import Cache, Decoder
 from worker.engine.model.embedding import PictureEmbedding
-
-SHARE_FOR_CACHE = 0.8
-"""Of what is free on a GPU once weights and picture table are there; the rest is for steps."""
 
 
 @dataclass(frozen=True)

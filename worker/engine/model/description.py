@@ -67,11 +67,9 @@ def described(
             f"{name} has no chat template; add chat_template.jinja to it (the llava-hf "
             "checkpoints have one)."
         )
-    context = config.text_config.max_position_embeddings
-    window = getattr(config.text_config, "sliding_window", None)
-    if window is not None:
+    context = context_of(config)
+    if getattr(config.text_config, "sliding_window", None) is not None:
         # Within its window a sliding attention equals a full one, which can share prefixes.
-        context = min(context, window)
         config.text_config.sliding_window = None
     return Description(
         config=config,
@@ -113,6 +111,13 @@ def _config(model: str | Path, where: dict[str, Any]) -> Any:
             "(LLaVA 1.6) models, whose model_type is llava_next."
         )
     return config
+
+
+def context_of(config: Any) -> int:
+    """The most tokens that a model can attend over in full."""
+    text = config.text_config
+    window = getattr(text, "sliding_window", None)
+    return int(min(text.max_position_embeddings, window or text.max_position_embeddings))
 
 
 def tiling_of(config: Any, resample: int = Image.Resampling.BICUBIC) -> Tiling:

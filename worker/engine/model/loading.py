@@ -30,6 +30,13 @@ def device_of(device: str) -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
+def dtype_of(dtype: str, device: str) -> str:
+    """The precision that a name means: "auto" is bfloat16 on a GPU and float32 on a CPU."""
+    if dtype != "auto":
+        return dtype
+    return "float32" if device == "cpu" else "bfloat16"
+
+
 def load(
     model: str | Path,
     *,
@@ -45,8 +52,7 @@ def load(
     held. Raises ModelError with one line that names cause and cure.
     """
     device = device_of(device)
-    if dtype == "auto":
-        dtype = "float32" if device == "cpu" else "bfloat16"
+    dtype = dtype_of(dtype, device)
     quantization.check(quantize, device, dtype)
     # What is not quantised first goes straight to a GPU: host memory need not hold it, too.
     straight = {"device_map": device} if device != "cpu" and quantize == "none" else {}

@@ -34,6 +34,12 @@ def bitsandbytes() -> Any:
         ) from error
 
 
+def scale_bytes(weights: int) -> int:
+    """Bytes of the scales of so many weights, with their own and the table that these are of."""
+    scales = -(-weights // BLOCK)
+    return scales + 4 * -(-scales // SCALES) + 4 * 256 + 4
+
+
 class Nf4Linear(nn.Module):
     """A linear layer that makes its weight anew from four bits each time, in its input's type."""
 

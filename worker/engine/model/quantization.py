@@ -10,15 +10,22 @@ twelfth of the smallest released model, and the answers depend on them most.
 from typing import Any, Literal
 
 import torch
+from torch import nn
 
 from worker.engine.errors import ModelError
 from worker.engine.model import fp8, nf4
 
 Quantize = Literal["none", "int8", "fp8", "int4", "nf4"]
 
-CAPABILITY = {"int4": (8, 0), "fp8": (8, 9)}
-"""The least CUDA compute capability (torchao quantization/quant_api.py); int8 and nf4 run
-anywhere, nf4 on capability 6.0 or more (bitsandbytes' installation guide)."""
+CAPABILITY = {"int4": (8, 0), "fp8": (8, 9), "nf4": (6, 0)}
+"""The least CUDA compute capability (torchao's quantization/quant_api.py and bitsandbytes'
+installation guide); int8 has none."""
+
+IN_BFLOAT16 = {"int4", "fp8"}
+"""What runs on a GPU alone, and in bfloat16 alone."""
+
+INSTEAD = {"int4": "nf4", "fp8": "int8", "nf4": "int8"}
+"""The nearest in size that asks less of a device."""
 
 INT4_GROUP = 128
 
@@ -35,20 +42,20 @@ def check(mode: Quantize, device: str, dtype: str) -> None:
     elif mode != "fp8":
         _check_torchao(mode)
     least = CAPABILITY.get(mode)
-    if least is None:
-        return
     on_gpu = device.startswith("cuda") and torch.cuda.is_available()
+    if least is None or (not on_gpu and mode not in IN_BFLOAT16):
+        return
     has = torch.cuda.get_device_capability(device) if on_gpu else None
     if has is None or has < least:
         found = f"{device} has {has[0]}.{has[1]}" if has else f"{device} is none"
         raise ModelError(
             f"Quantising to {mode} needs a GPU of CUDA compute capability {least[0]}.{least[1]} or "
-            f"more and {found}; use int8, or load without quantising."
+            f"more and {found}; use {INSTEAD[mode]}, or load without quantising."
         )
-    if dtype != "bfloat16":
+    if dtype != "bfloat16" and mode in IN_BFLOAT16:
         raise ModelError(
             f"Quantising to {mode} needs bfloat16 and the model is to be {dtype}; load it in "
-            "bfloat16, or use int8."
+            f"bfloat16, or use {INSTEAD[mode]}."
         )
 
 
@@ -76,6 +83,28 @@ def quantize(model: Any, mode: Quantize, device: str) -> None:
         raise ModelError(
             f"The model does not fit {device} in {mode} either; use fewer bits or a larger device."
         ) from error
+
+
+def linear_bytes(linear: nn.Linear, mode: Quantize, size: int) -> int:
+    """Bytes of a linear layer once it is held as `mode`; `size` is that of a plain number."""
+    (outputs, inputs), count = linear.weight.shape, linear.weight.numel()
+    bias = 0 if linear.bias is None else outputs * size
+    if mode == "int8":
+        return count + outputs * 5 + bias  # a scale, float32, and a zero
+    if mode == "fp8":
+        return count + outputs * 4 + bias
+    if mode == "int4":
+        # torchao fills layers up to what its kernel multiplies (Int4TilePackedTo4dTensor).
+        count = -(-outputs // 8) * 8 * -(-inputs // 1024) * 1024
+        return count // 2 + count // INT4_GROUP * 2 * size + bias
+    if mode == "nf4":
+        return count // 2 + nf4.scale_bytes(count) + bias
+    return count * size + bias
+
+
+def unpacks(mode: Quantize) -> bool:
+    """Whether a layer held as `mode` makes its whole weight anew to multiply by it."""
+    return mode in ("int8", "nf4")
 
 
 def _check_torchao(mode: Quantize) -> None:
