@@ -9,7 +9,7 @@ from torch import nn
 
 from tests.unit.engine.attention.operators import Refused, scaled_mm
 from worker.engine import ModelError
-from worker.engine.model import fp8, quantization
+from worker.engine.model import quantization
 from worker.engine.model.fp8 import FLOAT8, Fp8Linear, rows_to_float8
 from worker.engine.model.projections import projection
 
@@ -89,7 +89,9 @@ def test_weights_take_half_of_bfloat16() -> None:
 def test_every_linear_layer_of_the_language_model_is_replaced_and_nothing_else() -> None:
     inner = nn.Sequential(layer(), nn.LayerNorm(32), nn.Sequential(layer(32, 16)))
     head = layer(16, 16)
-    model: Any = SimpleNamespace(model=SimpleNamespace(language_model=inner), lm_head=head)
+    model: Any = SimpleNamespace(
+        model=SimpleNamespace(language_model=inner), lm_head=head, dtype=torch.bfloat16
+    )
     quantization.quantize(model, "fp8", "cpu")
     kinds = [type(m) for m in inner.modules() if not list(m.children())]
     assert kinds == [Fp8Linear, nn.LayerNorm, Fp8Linear]
@@ -113,8 +115,9 @@ def test_products_are_tried_before_a_layer_is_replaced(
 ) -> None:
     monkeypatch.setattr(torch, "_scaled_mm", broken)
     inner = nn.Sequential(layer())
+    model: Any = SimpleNamespace(model=SimpleNamespace(language_model=inner), dtype=torch.bfloat16)
     with pytest.raises(ModelError, match=f"{cause}.*use int8"):
-        fp8.quantize(inner, torch.device("cpu"))
+        quantization.quantize(model, "fp8", "cpu")
     assert type(inner[0]) is nn.Linear
 
 

@@ -108,8 +108,9 @@ def test_products_are_tried_before_a_layer_is_replaced(
     nf4.bitsandbytes()
     monkeypatch.setattr(torch.ops.bitsandbytes, "gemm_4bit", broken)
     inner = nn.Sequential(layer())
+    model: Any = SimpleNamespace(model=SimpleNamespace(language_model=inner), dtype=torch.bfloat16)
     with pytest.raises(ModelError, match=f"{cause}.*use int8"):
-        nf4.quantize(inner, torch.device("cpu"), torch.float32)
+        quantization.quantize(model, "nf4", "cpu")
     assert type(inner[0]) is nn.Linear
 
 

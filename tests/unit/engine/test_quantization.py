@@ -1,8 +1,11 @@
 """Fewer bits a weight: less memory, the same answers, and a refusal where it cannot work."""
 
+import shutil
 import sys
+import weakref
 from collections.abc import Iterator
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -100,6 +103,64 @@ def test_everything_else_stays_as_it_is(quantized: Checkpoint) -> None:
     assert len(inner) == 7 * len(whole.model.language_model.layers)
 
 
+def test_a_checkpoint_stays_in_its_file_until_its_layers_are_quantised(
+    mode: Quantize, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So main memory need not hold a model that is larger; the released ones are in float16."""
+    shutil.copytree(WEIGHTS, tmp_path, dirs_exist_ok=True)
+    saved = LlavaNextForConditionalGeneration.from_pretrained(WEIGHTS, dtype=torch.float16)
+    saved.save_pretrained(tmp_path)
+    quantize = quantization.quantize
+
+    def look(model: Any, *rest: Any) -> None:
+        mapped.update(
+            any(start <= m.weight.data_ptr() < end for start, end in mappings(tmp_path))
+            for m in linears(model.model.language_model).values()
+        )
+        quantize(model, *rest)
+
+    mapped: set[bool] = set()
+    monkeypatch.setattr(quantization, "quantize", look)
+    model = loading.load(tmp_path, device="cpu", dtype="bfloat16", quantize=mode).model
+    assert mapped == {True}
+    assert {p.dtype for p in model.parameters() if type(p.data) is torch.Tensor} == {torch.bfloat16}
+    assert model.dtype == torch.bfloat16
+    assert model.model.language_model.rotary_emb.inv_freq.dtype == torch.float32
+    output = model(input_ids=torch.full((1, 8), 300))
+    assert output.logits.dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("kind", ["fp8", "nf4"])
+def test_a_device_holds_one_layer_in_full_at_a_time(
+    kind: Quantize, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So a model that fits only in fewer bits never has to be there whole."""
+    whole = LlavaNextForConditionalGeneration.from_pretrained(WEIGHTS, dtype=torch.bfloat16)
+    given: list[weakref.ref[nn.Linear]] = []
+    holder = quantization._holder
+
+    def watched(*options: Any) -> Any:
+        hold = holder(*options)
+
+        def watch(linear: nn.Linear) -> nn.Module:
+            given.append(weakref.ref(linear))
+            assert sum(each() is not None for each in given) <= 2
+            return hold(linear)
+
+        return watch
+
+    monkeypatch.setattr(quantization, "_holder", watched)
+    quantization.quantize(whole, kind, "cpu")
+    assert len(given) == 7 * len(whole.model.language_model.layers)
+
+
+def mappings(folder: Path) -> list[tuple[int, int]]:
+    """Where this process has the safetensors files of a folder in its memory."""
+    lines = Path("/proc/self/maps").read_text().splitlines()
+    spans = [line.split()[0].split("-") for line in lines if str(folder) in line]
+    return [(int(start, 16), int(end, 16)) for start, end in spans]
+
+
 # Refusals
 
 
@@ -139,11 +200,12 @@ def test_a_missing_package_is_named(
 
 
 def test_a_model_that_does_not_fit_in_fewer_bits_either_is_refused(
-    quantized: Checkpoint, monkeypatch: pytest.MonkeyPatch
+    mode: Quantize, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*args: Any, **options: Any) -> None:
+    def full(_: nn.Linear) -> nn.Module:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr("torchao.quantization.quantize_", full)
-    with pytest.raises(ModelError, match="does not fit cpu in int8 either"):
-        quantization.quantize(quantized.model, "int8", "cpu")
+    monkeypatch.setattr(quantization, "_holder", lambda *_: full)
+    whole = LlavaNextForConditionalGeneration.from_pretrained(WEIGHTS)
+    with pytest.raises(ModelError, match=f"does not fit cpu in {mode} either"):
+        quantization.quantize(whole, mode, "cpu")

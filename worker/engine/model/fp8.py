@@ -91,18 +91,6 @@ class Fp8Linear(nn.Module):
         return residual + self.forward(x)
 
 
-def quantize(model: nn.Module, device: torch.device) -> None:
-    """Replace the linear layers inside a model in place, each once it is on `device`.
-
-    Raises ModelError where its float8 products cannot be used or are wrong.
-    """
-    _try(device)
-    for parent in list(model.modules()):
-        for name, child in parent.named_children():
-            if type(child) is nn.Linear:
-                setattr(parent, name, Fp8Linear.of(child.to(device)))
-
-
 def _quantiser(device: torch.device) -> Callable[[torch.Tensor], Quantised]:
     if device.type != "cuda":
         return rows_to_float8
@@ -116,8 +104,11 @@ def _quantiser(device: torch.device) -> Callable[[torch.Tensor], Quantised]:
     return in_one_kernel
 
 
-def _try(device: torch.device) -> None:
-    """Multiply small numbers, a row of zeros among them, and compare with float32."""
+def try_products(device: torch.device) -> None:
+    """Multiply small numbers, a row of zeros among them, and compare with float32.
+
+    Raises ModelError where the products cannot be used or are wrong.
+    """
     draw = torch.Generator().manual_seed(0)
     plain = nn.Linear(512, 64, bias=False)
     with torch.no_grad():

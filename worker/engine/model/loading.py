@@ -54,10 +54,15 @@ def load(
     device = device_of(device)
     dtype = dtype_of(dtype, device)
     quantization.check(quantize, device, dtype)
-    # What is not quantised first goes straight to a GPU: host memory need not hold it, too.
-    straight = {"device_map": device} if device != "cpu" and quantize == "none" else {}
-    description, weights = _read(model, revision, dtype=dtype, **straight)
-    quantization.quantize(weights, quantize, device)
+    if quantize == "none":
+        # Straight to a GPU: host memory need not hold it, too.
+        straight = {"device_map": device} if device != "cpu" else {}
+        description, weights = _read(model, revision, dtype=dtype, **straight)
+    else:
+        # As it was saved: then host memory need not hold it either, for it stays in its file.
+        description, weights = _read(model, revision, dtype="auto")
+        quantization.quantize(weights, quantize, device, getattr(torch, dtype))
+        _convert(weights, getattr(torch, dtype))
     return _placed(description, weights, str(model), device)
 
 
@@ -104,6 +109,13 @@ def _read(model: str | Path, revision: str | None, **options: Any) -> tuple[Desc
             f"match config.json ({named(error)})."
         ) from error
     return description, weights
+
+
+def _convert(weights: Any, dtype: torch.dtype) -> None:
+    """Give what was not quantised its precision; buffers keep theirs, as when they are read."""
+    for parameter in weights.parameters():
+        if type(parameter.data) is torch.Tensor:
+            parameter.data = parameter.data.to(dtype)
 
 
 def assemble(weights: Any, processor: Any, pixels: Any, *, name: str, device: str | None) -> Loaded:

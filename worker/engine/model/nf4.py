@@ -89,22 +89,12 @@ class Nf4Linear(nn.Module):
         return product
 
 
-def quantize(model: nn.Module, device: torch.device, dtype: torch.dtype) -> None:
-    """Replace the linear layers inside a model of precision `dtype` in place, each once it is on
-    `device`.
-
-    Raises ModelError where their products cannot be used or are wrong.
-    """
-    _try(device, dtype)
-    for parent in list(model.modules()):
-        for name, child in parent.named_children():
-            if type(child) is nn.Linear:
-                setattr(parent, name, Nf4Linear(child.to(device)))
-
-
-def _try(device: torch.device, dtype: torch.dtype) -> None:
+def try_products(device: torch.device, dtype: torch.dtype) -> None:
     """Multiply small numbers by few rows and by many, which have kernels of their own, and compare
-    with float32."""
+    with float32.
+
+    Raises ModelError where the products cannot be used or are wrong.
+    """
     draw = torch.Generator().manual_seed(0)
     plain = nn.Linear(512, 256, bias=False)
     with torch.no_grad():

@@ -7,6 +7,7 @@ Vision tower, projector, embeddings and output layer keep their precision: toget
 twelfth of the smallest released model, and the answers depend on them most.
 """
 
+from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
@@ -59,30 +60,50 @@ def check(mode: Quantize, device: str, dtype: str) -> None:
         )
 
 
-def quantize(model: Any, mode: Quantize, device: str) -> None:
-    """Quantise a model's language linears in place, each once it is on `device`.
+def quantize(model: Any, mode: Quantize, device: str, dtype: torch.dtype | None = None) -> None:
+    """Quantise a model's language linears in place, each once it is on `device` in `dtype`, which
+    is the model's own unless given.
 
     So a model that fits the device only when quantised never has to be there in full. Weights are
     int8 per output channel, int4 in groups of 128, nf4 in blocks of 64, or float8 per output
     channel with inputs made float8 per token at run time. Raises ModelError if the device has too
-    little memory.
+    little memory, or if products of float8 or nf4 cannot be used there or are wrong.
     """
     if mode == "none":
         return
-    language, where = model.model.language_model, torch.device(device)
+    where, dtype = torch.device(device), dtype or model.dtype
     try:
-        if mode == "fp8":
-            fp8.quantize(language, where)
-        elif mode == "nf4":
-            nf4.quantize(language, where, model.dtype)
-        else:
-            from torchao.quantization import quantize_
-
-            quantize_(language, _config(mode), device=where)
+        hold = _holder(mode, where, dtype)
+        modules = model.model.language_model.named_modules()
+        # By name: a list of the layers themselves would keep all of their plain weights.
+        for name in [name for name, module in modules if type(module) is nn.Linear]:
+            linear = model.model.language_model.get_submodule(name)
+            model.model.language_model.set_submodule(name, hold(linear.to(where, dtype)))
     except torch.OutOfMemoryError as error:
         raise ModelError(
             f"The model does not fit {device} in {mode} either; use fewer bits or a larger device."
         ) from error
+
+
+def _holder(
+    mode: Quantize, device: torch.device, dtype: torch.dtype
+) -> Callable[[nn.Linear], nn.Module]:
+    """What makes a linear layer one whose weight is held as `mode` says."""
+    if mode == "fp8":
+        fp8.try_products(device)
+        return fp8.Fp8Linear.of
+    if mode == "nf4":
+        nf4.try_products(device, dtype)
+        return nf4.Nf4Linear
+    from torchao.quantization import quantize_
+
+    config = _config(mode)
+
+    def hold(linear: nn.Linear) -> nn.Module:
+        quantize_(linear, config)
+        return linear
+
+    return hold
 
 
 def linear_bytes(linear: nn.Linear, mode: Quantize, size: int) -> int:
