@@ -72,15 +72,22 @@ class Layer:
         turns: tuple[torch.Tensor, torch.Tensor],
         step: Step,
         cache: Cache,
+        rows: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """x [tokens, hidden] -> the same; `turns` are cosines and sines of the positions."""
+        """x [tokens, hidden] -> the same; `turns` are cosines and sines of the positions.
+
+        With `rows` int64 only those tokens are returned, [rows, hidden]; of the others nothing but
+        keys and values is of use.
+        """
         kernels = self._kernels
         qkv = self._qkv(kernels.norm(x, self._first, self._eps))
         query, key, value = kernels.rotate_and_store(
             qkv.view(len(x), -1, self._dim), *turns, step.slots, *cache, self._heads
         )
         seen = self._attend(query, key, value, step, cache)
-        x = self._out.plus(seen.reshape(len(x), -1), x)
+        if rows is not None:
+            seen, x = seen[rows], x[rows]
+        x = self._out.plus(seen.flatten(1), x)
         return self._mlp(kernels.norm(x, self._second, self._eps), x)
 
     def _attend(
@@ -133,10 +140,11 @@ class Decoder:
         Returns float32 scores [rows, vocabulary] of the tokens numbered `rows` int64, or of all.
         """
         turns = self._cos[positions], self._sin[positions]
-        for layer, cache in zip(self._layers, caches, strict=True):
+        *layers, last = zip(self._layers, caches, strict=True)
+        for layer, cache in layers:
             x = layer(x, turns, step, cache)
-        if rows is not None:
-            x = x[rows]
+        layer, cache = last
+        x = layer(x, turns, step, cache, rows)
         return self._head(self._kernels.norm(x, self._norm, self._eps)).float()
 
 
