@@ -12,7 +12,9 @@ from tests.installations import Installation
 from tests.integration.conftest import TRUTHS
 
 
-@pytest.mark.parametrize("settings", [{"quantize": "int8"}, {"device_map": "auto"}], ids=str)
+@pytest.mark.parametrize(
+    "settings", [{"quantize": "int8"}, {"quantize": "nf4"}, {"device_map": "auto"}], ids=str
+)
 def test_the_bundled_questions_are_answered(settings: dict[str, str], data_dir: Path) -> None:
     running = Installation(data_dir, **settings)
     try:

@@ -27,7 +27,12 @@ def settings(request: pytest.FixtureRequest) -> Settings:
 
 @pytest.mark.parametrize(
     ("settings", "kind", "at_once"),
-    [({}, Engine, 2), ({"quantize": "int8"}, Engine, 2), ({"device_map": "auto"}, SpreadEngine, 1)],
+    [
+        ({}, Engine, 2),
+        ({"quantize": "int8"}, Engine, 2),
+        ({"quantize": "nf4"}, Engine, 2),
+        ({"device_map": "auto"}, SpreadEngine, 1),
+    ],
     indirect=["settings"],
 )
 def test_settings_choose_the_engine(
