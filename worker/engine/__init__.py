@@ -3,7 +3,7 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-import worker.engine.libraries  # noqa: F401 - first, before anything imports torch
+import worker.engine.quiet  # noqa: F401 - first, before anything imports transformers
 from worker.engine.errors import (
     EngineClosed,
     EngineError,
