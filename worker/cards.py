@@ -103,7 +103,9 @@ def check_form(
         causes.append(cause)
 
     def needed(mode: Quantize) -> int:
-        return plan(config, mode, getattr(torch, form.dtype), slots).needed
+        dtype = getattr(torch, form.dtype)
+        slow = form.slow_attention
+        return plan(config, mode, dtype, slots, slow_attention=slow).needed
 
     if not cause and needed(wanted.quantize) > card.free:
         causes.append(f"{model} takes {_gib(needed(wanted.quantize))} {_held(wanted.quantize)}")

@@ -66,7 +66,10 @@ def largest_step(settings: Settings) -> tuple[int | None, int | None]:
         return None, None
     free, _ = torch.cuda.mem_get_info(place)
     dtype = getattr(torch, dtype_of(settings.dtype, place))
-    planned = plan(config, settings.quantize, dtype, slots(settings))
+    planned = plan(
+        *(config, settings.quantize, dtype, slots(settings)),
+        slow_attention=settings.slow_attention,
+    )
     return planned.step_tokens(free), planned.tiles_per_pass(free)
 
 

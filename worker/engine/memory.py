@@ -104,8 +104,18 @@ class Plan:
         return min(TILES_OF["cuda"], max(self.picture_tiles, int(room / self.tile)))
 
 
-def plan(config: Any, quantize: Quantize, dtype: torch.dtype, slots: int = FEWEST_SLOTS) -> Plan:
-    """The plan for a LlavaNextConfig whose language model is held as `quantize` says."""
+def plan(
+    config: Any,
+    quantize: Quantize,
+    dtype: torch.dtype,
+    slots: int = FEWEST_SLOTS,
+    *,
+    slow_attention: bool = False,
+) -> Plan:
+    """The plan for a LlavaNextConfig whose language model is held as `quantize` says.
+
+    `slow_attention` stands for torch's plain operators, which make more on their way.
+    """
     text, tiling, size = config.get_text_config(), tiling_of(config), dtype.itemsize
     with torch.device("meta"):
         model = LlavaNextForConditionalGeneration(config)
@@ -113,6 +123,8 @@ def plan(config: Any, quantize: Quantize, dtype: torch.dtype, slots: int = FEWES
     vision = sum(map(_numbers, (model.model.vision_tower, model.model.multi_modal_projector)))
     layers = sum(m.weight.numel() + (0 if m.bias is None else m.bias.numel()) for m in linears)
     largest = max(m.weight.numel() for m in linears)
+    job = tiling.max_tokens + WORDS
+    step = _step_numbers(text, quantize not in ("none", "fp8"), slow_attention) * size
     table = picture_tokens(slots, context_of(config), tiling.max_tokens)
     return Plan(
         layers=sum(linear_bytes(m, quantize, size) for m in linears),
@@ -121,8 +133,8 @@ def plan(config: Any, quantize: Quantize, dtype: torch.dtype, slots: int = FEWES
         pictures=table * text.hidden_size * size,
         picture=(tiling.max_tokens + 1) * text.hidden_size * size,
         token=token_bytes(text, dtype),
-        job_tokens=tiling.max_tokens + WORDS,
-        step_token=_step_numbers(text, side_by_side=quantize not in ("none", "fp8")) * size,
+        job_tokens=job,
+        step_token=step + (_score_bytes(text, job) if slow_attention else 0),
         step_fixed=largest * size if unpacks(quantize) else 0,
         tile=_tile_bytes(config.vision_config, size),
         picture_tiles=1 + max(rows * columns for rows, columns in tiling.grids) // tiling.tile**2,
@@ -133,18 +145,24 @@ def _numbers(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def _step_numbers(text: Any, *, side_by_side: bool) -> int:
+def _step_numbers(text: Any, halves_apart: bool, slow_attention: bool) -> int:
     """Numbers of one token that are there at once, at the gated part of a layer.
 
     Those are the token before the layer, behind attention and behind the norm, what attention made
-    of it, and the gated part itself: its two halves side by side and their product, and where the
-    weights of the halves are apart, each half once more instead of the product.
+    of it, and the gated part itself: its two halves side by side and their product. Where the
+    weights of the halves are apart, each half is there once more, but no product; plain operators
+    make the product in two, and turned queries and keys beside the plain ones.
     """
     heads, (groups, dim) = text.num_attention_heads, key_shape(text)
-    attention = (2 * heads + 2 * groups) * dim
-    return int(
-        3 * text.hidden_size + attention + (4 if side_by_side else 3) * text.intermediate_size
-    )
+    attention = (2 * heads + 2 * groups) * dim + (heads + groups) * dim * slow_attention
+    gated = (4 if halves_apart or slow_attention else 3) * text.intermediate_size
+    return int(3 * text.hidden_size + attention + gated)
+
+
+def _score_bytes(text: Any, keys: int) -> int:
+    """Bytes of one token's scores for all keys of its request, float32, and what softmax makes of
+    them: torch has no kernel that goes without for groups of heads on an old GPU."""
+    return int(2 * 4 * text.num_attention_heads * keys)
 
 
 def _tile_bytes(vision: Any, size: int) -> int:
