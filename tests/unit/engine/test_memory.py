@@ -209,7 +209,8 @@ def read(shape: Shape, mode: Quantize, kernels: Any) -> int:
     with torch.inference_mode(), Live() as live:
         x = empty(TOKENS, config.hidden_size, dtype=torch.bfloat16)
         lean(x, turns, step, (cells, cells))
-    return live.peak
+    peak: int = live.peak
+    return peak
 
 
 def test_a_pass_of_the_vision_tower_takes_what_is_planned(monkeypatch: pytest.MonkeyPatch) -> None:
