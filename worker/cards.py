@@ -11,7 +11,7 @@ import torch
 from jobs.settings import Settings
 from worker.engine import ModelError
 from worker.engine.attention.gpu import FLASH_CAPABILITY, LEAST_CAPABILITY
-from worker.engine.memory import FEWEST_SLOTS, plan
+from worker.engine.memory import FEWEST_SLOTS, Plan, plan
 from worker.engine.model.loading import device_of, dtype_of
 from worker.engine.model.quantization import CAPABILITY, IN_BFLOAT16, Quantize
 from worker.hardware import config_of
@@ -59,19 +59,24 @@ class Form:
     dtype: str
     slow_attention: bool
     quantize: Quantize
+    slots: int = FEWEST_SLOTS
 
     def differing(self, wanted: Form) -> str:
         """The settings in which it differs from what was wanted, as an environment has them."""
-        said = {
+        pairs = {
             "DTYPE": (self.dtype, wanted.dtype),
-            "SLOW_ATTENTION": (
-                str(self.slow_attention).lower(),
-                str(wanted.slow_attention).lower(),
-            ),
+            "SLOW_ATTENTION": (self.slow_attention, wanted.slow_attention),
             "QUANTIZE": (self.quantize, wanted.quantize),
+            "SLOTS": (self.slots, wanted.slots),
         }
-        return " ".join(
-            f"LLAVA_JOBS_{key}={mine}" for key, (mine, its) in said.items() if mine != its
+        changed = {key: str(mine) for key, (mine, its) in pairs.items() if mine != its}
+        return " ".join(f"LLAVA_JOBS_{key}={value.lower()}" for key, value in changed.items())
+
+    def plan(self, config: Any) -> Plan:
+        """The plan of its memory."""
+        return plan(
+            *(config, self.quantize, getattr(torch, self.dtype), self.slots),
+            slow_attention=self.slow_attention,
         )
 
 
@@ -81,46 +86,47 @@ def check(settings: Settings) -> None:
     place = device_of(settings.device)
     config = None if place == "cpu" else config_of(settings)
     if config is not None:
-        form = Form(dtype_of(settings.dtype, place), settings.slow_attention, settings.quantize)
-        check_form(Card.of(place), settings.model, config, form, settings.slots or FEWEST_SLOTS)
+        dtype, slots = dtype_of(settings.dtype, place), settings.slots or FEWEST_SLOTS
+        form = Form(dtype, settings.slow_attention, settings.quantize, slots)
+        check_form(Card.of(place), settings.model, config, form)
 
 
-def check_form(
-    card: Card, model: str, config: Any, wanted: Form, slots: int = FEWEST_SLOTS
-) -> None:
+def check_form(card: Card, model: str, config: Any, wanted: Form) -> None:
     """Raise ModelError where a card cannot serve a model in the form that is wanted."""
-    has = "{}.{}".format(*card.capability)
+    _check_build(card)
+    causes, form = _run(card, wanted)
+    unable = _unable(card, form, form.quantize)
+    if unable:
+        causes.append(unable)
+    elif form.plan(config).needed > card.free:
+        causes.append(f"{model} takes {_taken(form, config)}")
+    able = [
+        replace(form, quantize=mode, slots=slots)
+        for mode in _nearest(form.quantize)
+        for slots in sorted({form.slots, min(form.slots, FEWEST_SLOTS)}, reverse=True)
+        if not _unable(card, form, mode)
+    ]
+    fitting = [each for each in able if each.plan(config).needed <= card.free]
+    found = f"{_has(card)} and {_gib(card.free)} free"
+    if not fitting:
+        smallest = min(able, key=lambda each: each.plan(config).needed)
+        raise ModelError(
+            f"{found} and {model} takes {_taken(smallest, config)}, the least that it can do; use "
+            "a larger GPU, or LLAVA_JOBS_DEVICE_MAP=auto and no LLAVA_JOBS_QUANTIZE."
+        )
+    if causes:
+        raise ModelError(f"{found}, but {', '.join(causes)}; set {fitting[0].differing(wanted)}.")
+
+
+def _check_build(card: Card) -> None:
+    """Raise ModelError where torch was built without kernels for a card."""
     if card.built_for and not card.has_kernels:
         old = card.capability < OLDEST_OF_NEW_BUILDS
         raise ModelError(
-            f"{card.name} has CUDA compute capability {has}, for which this build of torch has no "
-            f"kernels ({' '.join(card.built_for)}); install torch's build for "
+            f"{_has(card)}, for which this build of torch has no kernels "
+            f"({' '.join(card.built_for)}); install torch's build for "
             f"{'CUDA 12.6, whose kernels go back to 5.0' if old else 'a newer CUDA'}."
         )
-    causes, form = _run(card, wanted)
-    cause = _unable(card, form, wanted.quantize)
-    if cause:
-        causes.append(cause)
-
-    def needed(mode: Quantize) -> int:
-        dtype = getattr(torch, form.dtype)
-        slow = form.slow_attention
-        return plan(config, mode, dtype, slots, slow_attention=slow).needed
-
-    if not cause and needed(wanted.quantize) > card.free:
-        causes.append(f"{model} takes {_gib(needed(wanted.quantize))} {_held(wanted.quantize)}")
-    able = [mode for mode in _nearest(wanted.quantize) if not _unable(card, form, mode)]
-    fitting = [mode for mode in able if needed(mode) <= card.free]
-    found = f"{card.name} has CUDA compute capability {has} and {_gib(card.free)} free"
-    if not fitting:
-        smallest = min(able, key=needed)
-        raise ModelError(
-            f"{found} and {model} takes {_gib(needed(smallest))} {_held(smallest)}, the least that "
-            "it can do; use a larger GPU, or LLAVA_JOBS_DEVICE_MAP=auto and no LLAVA_JOBS_QUANTIZE."
-        )
-    if causes:
-        cure = replace(form, quantize=fitting[0]).differing(wanted)
-        raise ModelError(f"{found}, but {', '.join(causes)}; set {cure}.")
 
 
 def _nearest(wanted: Quantize) -> list[Quantize]:
@@ -155,8 +161,14 @@ def _unable(card: Card, form: Form, mode: Quantize) -> str:
     return ""
 
 
-def _held(mode: Quantize) -> str:
-    return "unquantised" if mode == "none" else f"in {mode}"
+def _has(card: Card) -> str:
+    return "{} has CUDA compute capability {}.{}".format(card.name, *card.capability)
+
+
+def _taken(form: Form, config: Any) -> str:
+    """What a form takes, in words."""
+    held = "unquantised" if form.quantize == "none" else f"in {form.quantize}"
+    return f"{_gib(form.plan(config).needed)} {held} with {form.slots} slots"
 
 
 def _gib(size: int) -> str:

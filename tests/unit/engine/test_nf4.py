@@ -9,8 +9,12 @@ import pytest
 import torch
 from torch import nn
 
+from demo.model import WEIGHTS
 from tests.unit.engine import rehearsal
-from worker.engine import ModelError
+from tests.unit.engine.conftest import ask, paint
+from tests.unit.engine.test_rehearsal import Capturable
+from worker.engine import Engine, Limits, ModelError
+from worker.engine.batch import graphs
 from worker.engine.model import nf4, quantization
 from worker.engine.model.nf4 import Nf4Linear
 from worker.engine.model.projections import projection
@@ -88,6 +92,23 @@ def test_a_product_can_be_captured_in_a_graph() -> None:
         replay()
         assert torch.equal(product, part(x))
     assert product.any()
+
+
+def test_a_whole_engine_answers_in_captured_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rehearsed on a CPU, as the other captured steps are."""
+    requests = [
+        ask(paint(100, 80, i), "What colour is the light?", ignore_eos=False) for i in range(5)
+    ]
+    limits = Limits(slots=4)
+    plain = Engine.load(WEIGHTS, device="cpu", quantize="nf4", limits=limits)
+    wanted = [answer.result().token_ids for answer in map(plain.submit, requests)]
+    plain.close()
+    monkeypatch.setattr("worker.engine.engine.kernels_for", lambda *_, **__: Capturable())
+    monkeypatch.setattr(graphs, "capture", rehearsal.capture)
+    captured = Engine.load(WEIGHTS, device="cpu", quantize="nf4", limits=limits)
+    said = [answer.result().token_ids for answer in map(captured.submit, requests)]
+    captured.close()
+    assert said == wanted
 
 
 def test_a_layer_that_is_not_whole_blocks_is_refused() -> None:

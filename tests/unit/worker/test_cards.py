@@ -142,6 +142,13 @@ def test_what_it_cannot_do_is_said_with_the_nearest_that_it_can(
     assert "{}.{}".format(*on.capability) in before
 
 
+def test_too_many_slots_for_a_card_become_fewer_before_weights_lose_bits() -> None:
+    said = refusal(card((8, 6), 18), MISTRAL_7B, form(slots=256))
+    assert "takes 20.6 GiB unquantised with 256 slots" in said
+    assert said.endswith("set LLAVA_JOBS_SLOTS=4.")
+    check_form(card((8, 6), 18), "the model", configuration(MISTRAL_7B), PLAIN)
+
+
 def test_the_nearest_that_it_can_is_not_refused_itself() -> None:
     on = card((7, 5), 14)
     said = refusal(on, VICUNA_13B, PLAIN)
@@ -152,7 +159,7 @@ def test_the_nearest_that_it_can_is_not_refused_itself() -> None:
 def test_a_model_that_no_setting_makes_fit_needs_a_larger_card() -> None:
     said = refusal(card((8, 6), 7.5), YI_34B, form(quantize="nf4"))
     assert "7.5 GiB free and the model takes" in said
-    assert "20.3 GiB in int4, the least that it can do" in said
+    assert "20.3 GiB in int4 with 4 slots, the least that it can do" in said
     assert "use a larger GPU" in said
 
 
