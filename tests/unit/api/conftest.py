@@ -21,6 +21,7 @@ from jobs.settings import Settings
 from jobs.signals import Signals
 from jobs.store import connect
 from llava_jobs.embedded import EmbeddedStore
+from tests.eventually import eventually
 from tests.unit.api.openapi.described import assert_described
 from tests.unit.api.pictures import encoded, scene
 
@@ -90,6 +91,15 @@ def app(store: EmbeddedStore) -> Iterator[Flask]:
     made.extensions["services"] = replace(parts, paces=paces, signals=signals)
     yield made
     made.extensions["running"].close()
+
+
+@pytest.fixture(autouse=True)
+def _no_call_stays_open(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Hold each test to it that its calls are over: they are counted in one process for all."""
+    yield
+    if "app" in request.fixturenames:
+        connections = request.getfixturevalue("app").extensions["services"].connections
+        eventually(lambda: len(connections) == 0, "all calls are over", 20)
 
 
 @pytest.fixture

@@ -198,11 +198,14 @@ def visited(
             responses = found.setdefault(f"{method} {rule.rule}", [])
             for path in content.paths(rule):
                 for headers in ({}, {"HX-Request": "true"}):
-                    responses.append(
+                    response = (
                         browser.post(path, headers=headers, **content.filled_in(rule.rule))
                         if method == "POST"
                         else browser.get(path, **headers)
                     )
+                    response.get_data()
+                    response.close()
+                    responses.append(response)
     return found
 
 

@@ -33,13 +33,6 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(job_stream, "LOOK_S", 0.05)
 
 
-@pytest.fixture(autouse=True)
-def _nothing_stays_open(app: Flask) -> Iterator[None]:
-    """Every stream gives its place back."""
-    yield
-    eventually(lambda: len(app.extensions["services"].connections) == 0, "all have left")
-
-
 @pytest.fixture
 def parts(app: Flask) -> Services:
     """What the application works with."""
@@ -245,6 +238,12 @@ def test_who_is_run_in_place_of_a_canceled_one_is_heard(
     eventually(lambda: client.hget(f"{PREFIX}job:{same}", "listened"), "its worker is told")
     books.finish(claim, WHOLE)
     listener.all()
+
+
+def test_a_head_request_is_answered_at_once_and_holds_no_connection(api: Caller) -> None:
+    response = api("HEAD", f"/v1/jobs/{api.submit()}/stream")
+    assert (response.status_code, response.data) == (200, b"")
+    assert response.mimetype == "text/event-stream"
 
 
 def test_the_stream_of_an_erased_job_ends(api: Caller, books: Ledger) -> None:

@@ -44,13 +44,6 @@ def parts(app: Flask) -> Services:
     return found
 
 
-@pytest.fixture(autouse=True)
-def _nothing_stays_open(app: Flask) -> Iterator[None]:
-    """Every call gives its place back."""
-    yield
-    eventually(lambda: len(app.extensions["services"].connections) == 0, "all have left")
-
-
 def answered(api: Caller, books: Ledger, outcome: Outcome = WHOLE, **changes: Any) -> TestResponse:
     """Ask, and have a worker end the job with an outcome."""
     with ThreadPoolExecutor(1) as pool:
