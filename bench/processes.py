@@ -114,6 +114,19 @@ def machine_cpu_seconds() -> float:
     return float(times.user + times.nice + times.system + times.irq + times.softirq)
 
 
+def wait_until_quiet(cores: float = 0.1, at_most_s: float = 30.0) -> None:
+    """Wait until the machine has used less than so many cores for half a second.
+
+    Whoever has just answered may go on for a while: vLLM's worker waits actively for a second.
+    """
+    give_up = time.monotonic() + at_most_s
+    used = cores
+    while used >= cores and time.monotonic() < give_up:
+        before = machine_cpu_seconds()
+        time.sleep(0.5)
+        used = (machine_cpu_seconds() - before) / 0.5
+
+
 def git_commit() -> str:
     """Return the commit that is measured; empty where there is no repository."""
     command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]

@@ -14,7 +14,7 @@ from bench.peers.openvino_peer import NAME as OPENVINO
 from bench.peers.openvino_peer import openvino
 from bench.peers.vllm import NAME as VLLM
 from bench.peers.vllm import vllm
-from bench.processes import machine_cpu_seconds, share_cores
+from bench.processes import machine_cpu_seconds, share_cores, wait_until_quiet
 from bench.shape import SMALL, Shape
 from bench.system import CHAT, NAME, ROLES, installation, run_system
 from bench.throughput import model_folder
@@ -63,7 +63,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Turn:
-    """One turn of one way; `others` is how many cores processes outside of it used meanwhile."""
+    """One turn of one way; `others` is how many cores all else used meanwhile, callers included."""
 
     workload: str
     round: int
@@ -138,9 +138,10 @@ def _warming(plan: Plan, tokens: int) -> list[Question]:
 
 
 def _turn(run: Run, workload: str, number: int, questions: Sequence[Question], plan: Plan) -> Turn:
+    wait_until_quiet()
     before = machine_cpu_seconds()
     found = run(questions, plan.in_flight, lambda: None)
-    others = machine_cpu_seconds() - before - sum(found.cpu.values())
+    others = machine_cpu_seconds() - before - found.server_cpu
     tokens = sum(question.max_new_tokens for question in questions)
     return Turn(workload, number, replace(found, tokens=tokens), max(0.0, others / found.seconds))
 

@@ -132,9 +132,9 @@ def _note(plan: Plan, turns: Sequence[Turn]) -> str:
     return (
         f"{absent}Medians of {plan.rounds} rounds, the slowest and the fastest beside them; "
         f"{plan.in_flight} questions in flight; in each round all ways answer the same new "
-        f"questions one after another. The ratio is to {first} in the same round. Cores are those "
-        f"that a way's own processes used of {cores}, without the callers; what all other "
-        "processes used meanwhile is beside it: on a quiet machine that is the callers' rest."
+        f"questions one after another, each once the machine is quiet. The ratio is to {first} in "
+        f"the same round. Cores are those that a way's own processes used of {cores}, without the "
+        "callers; what all else used meanwhile, callers included, is beside it."
     )
 
 
