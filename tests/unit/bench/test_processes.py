@@ -16,7 +16,7 @@ def test_a_turn_begins_once_nobody_computes_any_more(monkeypatch: pytest.MonkeyP
         return looks[-1]
 
     monkeypatch.setattr(processes, "machine_cpu_seconds", look)
-    monkeypatch.setattr(processes.time, "sleep", lambda _: None)
+    monkeypatch.setattr("time.sleep", lambda _: None)
     processes.wait_until_quiet()
     assert len(looks) == 6
 
