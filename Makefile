@@ -6,15 +6,19 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 # The long files first, so that at the end no process has a long one alone; xdist would sort them by
 # their number of tests.
+UNIT := $(addprefix tests/unit/,api jobs worker llava_jobs deploy demo)
 SUITE := tests/faults tests/integration tests/clients tests/browser tests/unit
 
-.PHONY: help demo test check faults bench bench-queue docs up clean
+.PHONY: help demo unit test check faults bench bench-queue docs up clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /make \1\t/p' Makefile
 
 demo: $(STAMP)  ## answer the bundled pictures through the whole system
 	@$(BIN)/llava-jobs demo
+
+unit: $(STAMP)  ## API, ledger, worker and client, without engine and whole processes; a minute
+	@$(BIN)/pytest -q -n logical --maxprocesses 4 --dist loadfile $(UNIT)
 
 test: $(STAMP)  ## the whole suite
 	@$(BIN)/pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(SUITE)

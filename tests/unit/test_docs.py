@@ -50,6 +50,19 @@ def test_every_error_code_of_the_code_is_documented_and_the_other_way_round() ->
     assert documented - used == {"http_error"} & documented
 
 
+def test_what_a_guide_for_contributors_names_is_there() -> None:
+    guide = (ROOT / "CONTRIBUTING.md").read_text()
+    words = [word for code in re.findall(r"`([^`\n]+)`", guide) for word in code.split()]
+    paths = {word for word in words if "/" in word and word != "jobs/lua/<name>.lua"}
+    assert len(paths) > 15
+    made = {path for path in paths if path.startswith(".venv/")}
+    assert [path for path in sorted(paths - made) if not (ROOT / path).exists()] == []
+    targets = re.findall(r"^([a-z-]+):.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    named = set(re.findall(r"\bmake ([a-z-]+)", guide))
+    assert len(named) > 4
+    assert named <= set(targets)
+
+
 def test_every_error_has_a_cause_and_a_cure() -> None:
     for kind in KINDS:
         for fault in faults(kind).values():
