@@ -12,6 +12,7 @@ OPTIONS = {
 
 def flawless(page: Page) -> None:
     """Hold a page to all of axe's rules, and to the width of its screen."""
+    page.wait_for_load_state()  # sizes are those of the styles
     found = Axe().run(page, options=OPTIONS)
     assert found.violations_count == 0, found.generate_report()
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), page.url

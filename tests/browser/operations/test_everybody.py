@@ -71,7 +71,9 @@ def test_axe_finds_nothing_while_it_is_paused(day: Busy, opened: Open) -> None:
     page = opened()
     page.get_by_text("Pause for everybody").click()
     page.get_by_role("button", name="Pause now").click()
+    resume = page.get_by_role("button", name="Resume for everybody")
+    expect(resume).to_be_visible()
     try:
         flawless(page)
     finally:
-        page.get_by_role("button", name="Resume for everybody").click()
+        resume.click()
