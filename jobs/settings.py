@@ -58,6 +58,20 @@ class Settings(BaseSettings):
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         default="auto", description="precision of weights; auto: float32 on CPU, bfloat16 on GPU"
     )
+    engine: Literal["transformers", "vllm"] = Field(
+        default="transformers",
+        description="what answers: the built-in engine, or vLLM in an environment that has it",
+    )
+    tensor_parallel: int = Field(
+        default=1, ge=1, description="with vllm: GPUs over which each layer is split"
+    )
+    pipeline_parallel: int = Field(
+        default=1, ge=1, description="with vllm: GPUs over which the layers are spread"
+    )
+    vllm_quantization: Literal["", "awq", "gptq", "fp8"] = Field(
+        default="",
+        description="with vllm: how the checkpoint is quantised; empty: as its config.json says",
+    )
     quantize: Literal["none", "int8", "fp8", "int4", "nf4"] = Field(
         default="none",
         description="bits of the language model's weights: int8 and nf4 (4 bits) anywhere; int4 "

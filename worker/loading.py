@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 from jobs.settings import Settings
 from worker.cards import check
 from worker.engine import Engine, Limits, ModelError, SpreadEngine
+from worker.engine.serving import Serving
 from worker.hardware import largest_step, model_of, preprocess_processes, slots
 
 __all__ = ["load_engine", "slots"]
 
 
-def load_engine(settings: Settings) -> Engine | SpreadEngine:
+def load_engine(settings: Settings) -> Serving:
     """Return the engine of the model in ``settings``, loaded and warm; raises ModelError."""
     model = model_of(settings)
+    if settings.engine == "vllm":
+        return _vllm(settings, model)
     if settings.device_map:
         if settings.quantize != "none":
             raise ModelError(
@@ -41,4 +46,28 @@ def load_engine(settings: Settings) -> Engine | SpreadEngine:
             tiles_per_pass=tiles,
             processes=preprocess_processes(settings),
         ),
+    )
+
+
+def _vllm(settings: Settings, model: str) -> Serving:
+    if settings.quantize != "none" or settings.device_map:
+        raise ModelError(
+            "LLAVA_JOBS_QUANTIZE and LLAVA_JOBS_DEVICE_MAP are the built-in engine's; unset them "
+            "for vllm, which has LLAVA_JOBS_VLLM_QUANTIZATION and LLAVA_JOBS_TENSOR_PARALLEL."
+        )
+    if find_spec("vllm") is None:
+        raise ModelError(
+            "LLAVA_JOBS_ENGINE is vllm and vLLM is not installed here; install it, or unset the "
+            "setting."
+        )
+    from worker.vllm.engine import VllmEngine
+
+    return VllmEngine.load(
+        model,
+        revision=settings.model_revision,
+        slots=slots(settings),
+        dtype=settings.dtype,
+        tensor_parallel_size=settings.tensor_parallel,
+        pipeline_parallel_size=settings.pipeline_parallel,
+        quantization=settings.vllm_quantization or None,
     )

@@ -103,12 +103,13 @@ def tiles(pictures: Sequence[Picture], tiling: Tiling) -> list[Tiles]:
     for picture in pictures:
         image = opened.get(picture.digest)
         if image is None:
-            image = opened[picture.digest] = _decoded(picture.data)
+            image = opened[picture.digest] = decoded(picture.data)
         cut.append(_tiles(image if picture.box is None else image.crop(picture.box), tiling))
     return cut
 
 
-def _decoded(data: bytes) -> Image.Image:
+def decoded(data: bytes) -> Image.Image:
+    """The picture of canonical bytes as RGB; raises ImageUnreadable."""
     try:
         with Image.open(io.BytesIO(data), formats=STORED) as opened:
             return opened.convert("RGB")
