@@ -59,19 +59,10 @@ class Settings(BaseSettings):
         default="auto", description="precision of weights; auto: float32 on CPU, bfloat16 on GPU"
     )
     engine: Literal["transformers", "vllm"] = Field(
-        default="transformers",
-        description="what answers: the built-in engine, or vLLM in an environment that has it",
+        default="transformers", description="the built-in engine, or vLLM where it is installed"
     )
-    tensor_parallel: int = Field(
-        default=1, ge=1, description="with vllm: GPUs over which each layer is split"
-    )
-    pipeline_parallel: int = Field(
-        default=1, ge=1, description="with vllm: GPUs over which the layers are spread"
-    )
-    vllm_quantization: Literal["", "awq", "gptq", "fp8"] = Field(
-        default="",
-        description="with vllm: how the checkpoint is quantised; empty: as its config.json says",
-    )
+    tensor_parallel: int = Field(default=1, ge=1, description="vllm: GPUs that share each layer")
+    pipeline_parallel: int = Field(default=1, ge=1, description="vllm: GPUs in a row of layers")
     quantize: Literal["none", "int8", "fp8", "int4", "nf4"] = Field(
         default="none",
         description="bits of the language model's weights: int8 and nf4 (4 bits) anywhere; int4 "
@@ -90,8 +81,7 @@ class Settings(BaseSettings):
         default=None,
         ge=1,
         le=256,
-        description="jobs that one worker answers at the same time; unset: as many as the GPU's "
-        "memory holds, 32 on a CPU",
+        description="jobs that a worker answers at once; unset: as many as fit a GPU, 32 on a CPU",
     )
     preprocess_processes: int | None = Field(
         default=None,
@@ -100,9 +90,7 @@ class Settings(BaseSettings):
         "the cores, at most 8, for a GPU, and 0 on a CPU",
     )
     cache_tokens: int = Field(
-        default=0,
-        ge=0,
-        description="context tokens that a worker's cache holds; 0: from slots and model",
+        default=0, ge=0, description="context tokens of a worker's cache; 0: from slots and model"
     )
     drain_seconds: float = Field(
         default=25, ge=0, description="on SIGTERM, how long jobs may run before they go back"

@@ -50,10 +50,10 @@ def load_engine(settings: Settings) -> Serving:
 
 
 def _vllm(settings: Settings, model: str) -> Serving:
-    if settings.quantize != "none" or settings.device_map:
+    if settings.quantize not in ("none", "fp8") or settings.device_map:
         raise ModelError(
-            "LLAVA_JOBS_QUANTIZE and LLAVA_JOBS_DEVICE_MAP are the built-in engine's; unset them "
-            "for vllm, which has LLAVA_JOBS_VLLM_QUANTIZATION and LLAVA_JOBS_TENSOR_PARALLEL."
+            "With LLAVA_JOBS_ENGINE=vllm LLAVA_JOBS_QUANTIZE is none or fp8, and several GPUs are "
+            "LLAVA_JOBS_TENSOR_PARALLEL, not LLAVA_JOBS_DEVICE_MAP."
         )
     if find_spec("vllm") is None:
         raise ModelError(
@@ -69,5 +69,5 @@ def _vllm(settings: Settings, model: str) -> Serving:
         dtype=settings.dtype,
         tensor_parallel_size=settings.tensor_parallel,
         pipeline_parallel_size=settings.pipeline_parallel,
-        quantization=settings.vllm_quantization or None,
+        quantization=None if settings.quantize == "none" else settings.quantize,
     )
