@@ -174,7 +174,12 @@ class VllmEngine:
         """Start an answer's task, within the loop."""
         task = self._loop.create_task(self._answer(answer, images))
         self._tasks[answer.id] = task
-        task.add_done_callback(lambda _: self._tasks.pop(answer.id, None))
+        task.add_done_callback(lambda _: self._ended(answer))
+
+    def _ended(self, answer: Answer) -> None:
+        """Forget a task; one that was canceled before its first step has not ended its answer."""
+        self._tasks.pop(answer.id, None)
+        self._finish(answer, "canceled", 0)
 
     async def _answer(self, answer: Answer, images: list[Image.Image]) -> None:
         """Bring one answer to its end, whatever that is."""
