@@ -7,13 +7,14 @@ import pytest
 
 from jobs.settings import Settings
 from worker.engine import Engine, ModelError, SpreadEngine
+from worker.engine.serving import Serving
 from worker.hardware import slots
 from worker.loading import load_engine
 from worker.metrics import facts
 
 
 @pytest.fixture
-def engine(settings: Settings) -> Iterator[Engine | SpreadEngine]:
+def engine(settings: Settings) -> Iterator[Serving]:
     engine = load_engine(settings)
     yield engine
     engine.close()
