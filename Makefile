@@ -17,7 +17,7 @@ help:  ## this list
 demo: $(STAMP)  ## answer the bundled pictures through the whole system
 	@$(BIN)/llava-jobs demo
 
-unit: $(STAMP)  ## API, ledger, worker and client, without engine and whole processes; a minute
+unit: $(STAMP)  ## API, ledger, worker and client, without engine and whole processes; 3 minutes
 	@$(BIN)/pytest -q -n logical --maxprocesses 4 --dist loadfile $(UNIT)
 
 test: $(STAMP)  ## the whole suite
